@@ -1,0 +1,398 @@
+//! Effects: anything that changes the world, as data.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, EffectKey, Error, Json, SlotName};
+
+/// One effect as a plugin asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effect {
+    pub key: EffectKey,
+    /// Keys of effects of the same step that must be done first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<EffectKey>,
+    pub action: Action,
+}
+
+impl Effect {
+    /// SHA-256 over the JSON of the action. Contents enter by their digest, secrets by their token, `after` not at all.
+    pub fn request_digest(&self) -> Digest {
+        let json = serde_json::to_vec(&self.action).expect("an action is plain data");
+        Digest::of(&json)
+    }
+}
+
+/// What an effect does. The variants' data is the whole request: two equal requests mean the same change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Action {
+    WriteFile(WriteFile),
+    DeleteFile(DeleteFile),
+    ExecuteSql(ExecuteSql),
+    CopyTable(CopyTable),
+    CopySequences(CopySequences),
+    CreateDatabase(CreateDatabase),
+    CopyObject(CopyObject),
+    PutObject(PutObject),
+    DeleteObject(DeleteObject),
+    CreateBucket(CreateBucket),
+    SetCors(SetCors),
+}
+
+/// Which capability performs an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CapabilityName {
+    Files,
+    Postgres,
+    Objects,
+}
+
+impl Action {
+    pub fn capability(&self) -> CapabilityName {
+        match self {
+            Self::WriteFile(_) | Self::DeleteFile(_) => CapabilityName::Files,
+            Self::ExecuteSql(_) | Self::CopyTable(_) | Self::CopySequences(_) | Self::CreateDatabase(_) => {
+                CapabilityName::Postgres
+            }
+            Self::CopyObject(_)
+            | Self::PutObject(_)
+            | Self::DeleteObject(_)
+            | Self::CreateBucket(_)
+            | Self::SetCors(_) => CapabilityName::Objects,
+        }
+    }
+
+    /// The slot that the action writes through.
+    pub fn sink(&self) -> &SlotName {
+        match self {
+            Self::WriteFile(a) => &a.slot,
+            Self::DeleteFile(a) => &a.slot,
+            Self::ExecuteSql(a) => &a.slot,
+            Self::CopyTable(a) => &a.sink.slot,
+            Self::CopySequences(a) => &a.sink,
+            Self::CreateDatabase(a) => &a.slot,
+            Self::CopyObject(a) => &a.sink.slot,
+            Self::PutObject(a) => &a.sink.slot,
+            Self::DeleteObject(a) => &a.sink.slot,
+            Self::CreateBucket(a) => &a.slot,
+            Self::SetCors(a) => &a.slot,
+        }
+    }
+
+    /// The slot that the action reads from, where it is another one.
+    pub fn source(&self) -> Option<&SlotName> {
+        match self {
+            Self::CopyTable(a) => Some(&a.source.slot),
+            Self::CopySequences(a) => Some(&a.source),
+            Self::CopyObject(a) => Some(&a.source.slot),
+            _ => None,
+        }
+    }
+
+    /// The label of a transfer: a qualified table name, an object's key. `None` for what moves no bytes.
+    pub fn transfer_label(&self) -> Option<String> {
+        match self {
+            Self::CopyTable(a) => Some(a.source.label()),
+            Self::CopyObject(a) => Some(format!("{}/{}", a.source.bucket, a.source.key)),
+            _ => None,
+        }
+    }
+}
+
+/// Bytes that travel with a request but are named by their digest in the journal and in plans.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    pub sha256: Digest,
+    pub len: u64,
+    /// Absent in what was read back from a journal.
+    #[serde(skip)]
+    pub bytes: Option<Vec<u8>>,
+}
+
+impl Content {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { sha256: Digest::of(&bytes), len: bytes.len() as u64, bytes: Some(bytes) }
+    }
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Content({} bytes, {})", self.len, self.sha256.short())
+    }
+}
+
+/// Writes a whole file, atomically (a temporary file, then a rename). An existing file keeps its mode.
+/// Secret tokens in the content are replaced by their values on the way, where the grant names them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteFile {
+    pub slot: SlotName,
+    /// Relative to the slot's folder, `/`-separated, without `..`.
+    pub path: String,
+    pub content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteFile {
+    pub slot: SlotName,
+    pub path: String,
+}
+
+/// Runs SQL statements.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecuteSql {
+    pub slot: SlotName,
+    /// One statement each, without a trailing semicolon.
+    pub statements: Vec<String>,
+    pub execution: Execution,
+    pub undo: SqlUndo,
+    /// The result depends on rows moved by the effects in `after`: done again when they are.
+    #[serde(default)]
+    pub data_dependent: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "as", rename_all = "kebab-case")]
+pub enum Execution {
+    /// All statements in one transaction, together with the marker.
+    Atomic,
+    /// Each statement outside of a transaction.
+    Standalone {
+        /// A SELECT of one text: `done`, `absent` or `broken`. Without one, a doubtful effect stops for a person.
+        probe: Option<String>,
+        /// What takes a broken state back to an absent one.
+        repair: Vec<String>,
+    },
+}
+
+/// How the statements are taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum SqlUndo {
+    /// These statements, in this order, in one transaction (each alone for a standalone effect).
+    Statements { statements: Vec<String> },
+    /// Nothing is left to undo (ANALYZE, or what goes with another effect's undo).
+    Nothing,
+    /// Can't be undone.
+    Irreversible,
+}
+
+/// A table, or some of its columns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    pub slot: SlotName,
+    pub schema: String,
+    pub name: String,
+    /// In this order; generated columns can't be among a sink's.
+    pub columns: Vec<String>,
+}
+
+impl Table {
+    /// `schema.name`, unquoted: for labels and messages.
+    pub fn label(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
+/// Moves the rows of one table into another by COPY.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyTable {
+    pub source: Table,
+    pub sink: Table,
+    pub consistency: Consistency,
+    /// Only the table itself, without those that inherit from it (`COPY (SELECT … FROM ONLY …)`).
+    pub only: bool,
+    /// A boolean SQL expression over the source's columns that admits rows; passes the gate of `query`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+}
+
+/// What a run relies on when it reads one source more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// One exported snapshot; when it is lost, tables are emptied and begun again.
+    Snapshot,
+    /// The source takes no writes; the host checks that it took none.
+    Frozen,
+}
+
+/// Reads the state of sequences at the source and sets it at the sink. Done again whenever the tables are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopySequences {
+    pub source: SlotName,
+    pub sink: SlotName,
+    /// (schema, name) at the source and the sink alike.
+    pub sequences: Vec<(String, String)>,
+}
+
+/// Creates the database that the slot's grant names, by way of the connection's own database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateDatabase {
+    pub slot: SlotName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+}
+
+/// One object's place.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Location {
+    pub slot: SlotName,
+    pub bucket: String,
+    /// Byte for byte.
+    pub key: String,
+}
+
+/// Copies one object with its metadata and headers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyObject {
+    pub source: Location,
+    pub sink: Location,
+    /// Bytes.
+    pub size: u64,
+    /// The source's ETag as listed, without quotes; the copy fails where it has changed.
+    pub etag: String,
+    pub replaces: Replaces,
+}
+
+/// What a write to a key expects to find there; anything else is a conflict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Replaces {
+    Nothing,
+    /// The object with this ETag: the effect overwrites it.
+    Object {
+        etag: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutObject {
+    pub sink: Location,
+    pub content: Content,
+    pub content_type: Option<String>,
+    pub replaces: Replaces,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteObject {
+    pub sink: Location,
+    pub etag: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateBucket {
+    pub slot: SlotName,
+    pub bucket: String,
+}
+
+/// Sets all CORS rules of a bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetCors {
+    pub slot: SlotName,
+    pub bucket: String,
+    pub rules: Vec<CorsRule>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CorsRule {
+    pub allowed_origins: Vec<String>,
+    pub allowed_methods: Vec<String>,
+    #[serde(default)]
+    pub allowed_headers: Vec<String>,
+    #[serde(default)]
+    pub expose_headers: Vec<String>,
+    /// Seconds.
+    #[serde(default)]
+    pub max_age: Option<u32>,
+}
+
+/// What a transfer's content was, folded on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Rows of a table, 1 for an object or a file.
+    pub items: u64,
+    pub bytes: u64,
+    /// `<algorithm>:<hex>`; order-independent for the rows of a table. Empty where nothing comparable exists.
+    pub digest: String,
+}
+
+/// How much of the world an effect takes away. Ordered from harmless to final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Adds what was not there; undo removes it.
+    Creates,
+    /// Changes what was there in a way that undo takes back (sequence states, settings).
+    Changes,
+    /// Replaces content that was there.
+    Overwrites,
+    /// Removes content that was there.
+    Destroys,
+}
+
+/// What is known of an effect before it is performed. Shown in a plan; journalled with the intent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preparation {
+    pub class: Class,
+    /// Why undo can't take it back; `None` when it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub irreversible: Option<String>,
+    /// One line for a person: `copy public.users → public.users`.
+    pub title: String,
+    /// More lines: SQL statements, notes, the COPY format chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+    /// A unified diff with secrets and unknown env values masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
+    /// The capability's own note of what was there before (a before-image's name, an ETag). Holds no content.
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    pub before: Json,
+}
+
+impl Preparation {
+    /// Whether a person has to have accepted the effect before it is performed.
+    pub fn is_gated(&self) -> bool {
+        self.class >= Class::Overwrites || self.irreversible.is_some()
+    }
+}
+
+/// How much an effect will move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Rows or objects.
+    pub items: u64,
+    pub bytes: u64,
+    /// False when it comes from statistics.
+    pub exact: bool,
+}
+
+/// What became of a performed effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// Answered to the guest.
+    #[serde(default)]
+    pub result: Json,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// What undo compares the world with (a file digest, an ETag, row count and transactions). The capability's own.
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    pub fingerprint: Json,
+    /// Things a person should know: a table begun again under a new snapshot, a format fallen back to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// An outcome as a guest gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub key: EffectKey,
+    pub result: Result<Json, Error>,
+}

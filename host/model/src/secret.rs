@@ -1,0 +1,100 @@
+//! Secrets and the opaque tokens that stand for them.
+//!
+//! A token looks like `gws_<name>_<12 hex>` between `⟦` and `⟧`. It is made from the run's id and the secret's name, so
+//! that it stays the same when a run is resumed, and never from the value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::{Digest, RunId};
+
+/// A text that is never shown: `Debug` and `Display` print `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself: for the edge of a capability, and nowhere else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// The token that stands for secret `name` in run `run`.
+pub fn token(run: &RunId, name: &str) -> String {
+    let digest = Digest::of(format!("godwit-secret\0{run}\0{name}").as_bytes());
+    format!("⟦gws_{name}_{}⟧", digest.short())
+}
+
+/// The secrets of a run by name, with their tokens.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    by_token: BTreeMap<String, (String, Secret)>,
+}
+
+impl Secrets {
+    /// Adds a secret and returns its token. A name is added once; adding it again replaces its value.
+    pub fn insert(&mut self, run: &RunId, name: &str, value: Secret) -> String {
+        let token = token(run, name);
+        self.by_token.insert(token.clone(), (name.to_owned(), value));
+        token
+    }
+
+    /// Adds all of `other`.
+    pub fn extend(&mut self, other: Secrets) {
+        self.by_token.extend(other.by_token);
+    }
+
+    /// Replaces each token in `text` by its value. A secret that `allowed` doesn't name stays a token and is returned
+    /// as an error by its name; `None` allows all.
+    pub fn reveal(&self, text: &str, allowed: Option<&[String]>) -> Result<String, String> {
+        let mut out = text.to_owned();
+        for (token, (name, secret)) in &self.by_token {
+            if out.contains(token.as_str()) {
+                if allowed.is_some_and(|allowed| !allowed.iter().any(|a| a == name)) {
+                    return Err(name.clone());
+                }
+                out = out.replace(token.as_str(), secret.expose());
+            }
+        }
+        Ok(out)
+    }
+
+    /// Replaces each value and each token in `text` by `***`: the last defence before a log line is written.
+    /// Values shorter than four bytes are left, as they would mask half of every text.
+    pub fn redact(&self, text: &str) -> String {
+        let mut out = text.to_owned();
+        for (token, (_, secret)) in &self.by_token {
+            out = out.replace(token.as_str(), "***");
+            if secret.expose().len() >= 4 {
+                out = out.replace(secret.expose(), "***");
+            }
+        }
+        out
+    }
+
+    /// All values, for masking.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.by_token.values().map(|(_, secret)| secret.expose())
+    }
+
+    /// Whether `text` holds a token of this run.
+    pub fn holds_token(&self, text: &str) -> bool {
+        self.by_token.keys().any(|token| text.contains(token.as_str()))
+    }
+}
