@@ -1,0 +1,661 @@
+//! The queue of one step's effects: intents before effects, predecessors before successors, outcomes in the order in
+//! which effects end.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use godwit_model::capability::StepScope;
+use godwit_model::effect::{Action, Done, Effect, Outcome, Preparation};
+use godwit_model::journal::{EffectRecord, EffectStatus, Intent, Journal};
+use godwit_model::{Digest, EffectKey, Error, Fault, Json, Result, StepId};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::observer::{Answer, Event, Question};
+use crate::rooms::Rooms;
+use crate::scope::{JournalLedger, Stop};
+
+/// How many effects of a step are performed at once at most. Capabilities have budgets of their own below this.
+const WORKERS: usize = 64;
+/// How many effects may be unfinished before `submit` blocks.
+const IN_FLIGHT: usize = 4096;
+/// How many preparations are made at once.
+const PREPARING: usize = 16;
+/// The longest wait between two attempts.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+
+/// How a step deals with errors of its effects.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    /// Failed effects that are borne before the rest is cancelled: 0 for `on_failure: stop`.
+    pub max_errors: u64,
+    /// Attempts at an effect that is `unavailable`.
+    pub attempts: u32,
+    /// The wait before the second attempt; doubles with each.
+    pub backoff: Duration,
+}
+
+/// The queue of one step's `apply`.
+pub(crate) struct Queue {
+    rooms: Rooms,
+    scope: StepScope,
+    policy: Policy,
+    stop: Stop,
+    /// Effects that are accepted although they are gated.
+    accepted: Arc<HashSet<(StepId, EffectKey, Digest)>>,
+    accept_all: bool,
+    state: Mutex<State>,
+    /// Something ended, or something became ready.
+    changed: Notify,
+    workers: Mutex<JoinSet<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the journal knew when the step began.
+    known: HashMap<EffectKey, EffectRecord>,
+    /// Effects to be done again although the journal has them as done.
+    redo: HashSet<EffectKey>,
+    asked: HashMap<EffectKey, Entry>,
+    ready: VecDeque<EffectKey>,
+    outcomes: VecDeque<Outcome>,
+    /// Asked for and not ended.
+    unfinished: usize,
+    running: usize,
+    sequence: u64,
+    errors: u64,
+    first_error: Option<Error>,
+    /// Decided to be cancelled, not yet journalled so.
+    cancelled: Vec<(EffectKey, String)>,
+    transfer_labels: Vec<String>,
+    /// Ends the step whatever the guest thinks of it.
+    fatal: Option<Error>,
+}
+
+struct Entry {
+    effect: Option<Box<(Effect, Preparation, bool)>>,
+    waits_for: HashSet<EffectKey>,
+    followers: Vec<EffectKey>,
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Done,
+    Failed,
+}
+
+impl Queue {
+    pub fn new(
+        rooms: Rooms,
+        scope: StepScope,
+        policy: Policy,
+        stop: Stop,
+        accepted: Arc<HashSet<(StepId, EffectKey, Digest)>>,
+        accept_all: bool,
+        known: Vec<EffectRecord>,
+        redo: Vec<EffectKey>,
+    ) -> Arc<Self> {
+        let sequence = known.iter().map(|record| record.sequence + 1).max().unwrap_or(0);
+        let state = State {
+            known: known.into_iter().map(|record| (record.effect.key.clone(), record)).collect(),
+            redo: redo.into_iter().collect(),
+            sequence,
+            ..State::default()
+        };
+        Arc::new(Self {
+            rooms,
+            scope,
+            policy,
+            stop,
+            accepted,
+            accept_all,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            workers: Mutex::new(JoinSet::new()),
+        })
+    }
+
+    /// Journals the new intents of a batch in one commit, then queues it. An error ends the step.
+    pub async fn submit(self: &Arc<Self>, batch: Vec<Effect>) -> Result<()> {
+        self.check_alive()?;
+        let mut fresh = Vec::new();
+        let mut answered = Vec::new();
+        let mut again = Vec::new();
+        {
+            let mut state = self.lock();
+            let mut in_batch: HashSet<EffectKey> = HashSet::new();
+            for effect in batch {
+                if state.asked.contains_key(&effect.key) || !in_batch.insert(effect.key.clone()) {
+                    return Err(Error::conflict(format!(
+                        "the plugin asked twice for an effect with key `{}`",
+                        effect.key
+                    ))
+                    .fault(Fault::Plugin)
+                    .hint("an effect's key must be unique within its step"));
+                }
+                if let Some(label) = effect.action.transfer_label() {
+                    state.transfer_labels.push(label);
+                }
+                let request = effect.request_digest();
+                let sequence = state.sequence;
+                match state.known.get(&effect.key) {
+                    Some(record) if record.request != request => {
+                        return Err(other_request(&self.scope.step, record, &effect));
+                    }
+                    Some(record) => {
+                        let redo = state.redo.contains(&effect.key);
+                        match &record.status {
+                            EffectStatus::Done { done } if !redo => answered.push((effect, done.clone())),
+                            _ => again.push((effect, record.preparation.clone(), record.status.clone())),
+                        }
+                    }
+                    None => {
+                        state.sequence += 1;
+                        fresh.push((effect, request, sequence));
+                    }
+                }
+            }
+            for (effect, _, _) in &fresh {
+                check_predecessors(&state, &in_batch, effect)?;
+            }
+        }
+
+        let prepared: Vec<(Effect, Digest, u64, Preparation)> = stream::iter(fresh)
+            .map(|(effect, request, sequence)| async move {
+                let preparation = self.prepare(&effect).await?;
+                Ok::<_, Error>((effect, request, sequence, preparation))
+            })
+            .buffered(PREPARING)
+            .try_collect()
+            .await?;
+        for (effect, request, _, preparation) in &prepared {
+            self.pass_gate(effect, request, preparation).await?;
+        }
+
+        let mut intents: Vec<Intent> = prepared
+            .iter()
+            .map(|(effect, request, sequence, preparation)| Intent {
+                effect: effect.clone(),
+                request: request.clone(),
+                preparation: preparation.clone(),
+                sequence: *sequence,
+            })
+            .collect();
+        for (effect, _, status) in &again {
+            match status {
+                EffectStatus::Intended => {}
+                EffectStatus::Done { .. } => {
+                    self.journal()
+                        .settle(&self.scope.run, &self.scope.step, &effect.key, &EffectStatus::Intended)
+                        .await?;
+                }
+                EffectStatus::Failed { .. } | EffectStatus::Cancelled { .. } => {
+                    let state = self.lock();
+                    if let Some(record) = state.known.get(&effect.key) {
+                        intents.push(Intent {
+                            effect: effect.clone(),
+                            request: record.request.clone(),
+                            preparation: record.preparation.clone(),
+                            sequence: record.sequence,
+                        });
+                    }
+                }
+            }
+        }
+        if !intents.is_empty() {
+            self.journal().intend(&self.scope.run, &self.scope.step, &intents).await?;
+        }
+
+        {
+            let mut state = self.lock();
+            for (effect, done) in answered {
+                let key = effect.key.clone();
+                state.asked.insert(key.clone(), Entry::ended(End::Done));
+                self.rooms.observer.event(Event::EffectDone {
+                    step: self.scope.step.clone(),
+                    key: key.clone(),
+                    notes: Vec::new(),
+                    from_journal: true,
+                });
+                state.outcomes.push_back(Outcome { key, result: Ok(done.result) });
+            }
+            // A cancelled effect never began; every other one may have.
+            for (effect, preparation, status) in again {
+                let resumed = !matches!(status, EffectStatus::Cancelled { .. });
+                state.enqueue(effect, preparation, resumed);
+            }
+            for (effect, _, _, preparation) in prepared {
+                state.enqueue(effect, preparation, false);
+            }
+            state.cancel_orphans();
+        }
+        self.changed.notify_waiters();
+        self.settle_cancelled().await?;
+        self.start_workers();
+        self.wait_while(|state| state.unfinished >= IN_FLIGHT).await
+    }
+
+    /// At least one outcome, at most `max`; empty when nothing is left.
+    pub async fn next(self: &Arc<Self>, max: u32) -> Result<Vec<Outcome>> {
+        self.wait_while(|state| state.outcomes.is_empty() && state.unfinished > 0).await?;
+        let mut state = self.lock();
+        let count = state.outcomes.len().min(max.max(1) as usize);
+        Ok(state.outcomes.drain(..count).collect())
+    }
+
+    /// Waits until nothing is unfinished, then says whether the step may go on to be verified.
+    pub async fn finish(self: &Arc<Self>) -> Result<()> {
+        self.wait_while(|state| state.unfinished > 0).await?;
+        let state = self.lock();
+        // Errors that were borne let the others go on; the step fails all the same.
+        if let Some(error) = &state.first_error {
+            let more = match state.errors {
+                1 => error.clone(),
+                n => error.clone().context(format!("{n} effects failed, the first of them")),
+            };
+            return Err(more);
+        }
+        let forgotten: Vec<&EffectKey> = {
+            let mut keys: Vec<&EffectRecord> =
+                state.known.values().filter(|record| !state.asked.contains_key(&record.effect.key)).collect();
+            keys.sort_by_key(|record| record.sequence);
+            keys.into_iter().map(|record| &record.effect.key).collect()
+        };
+        if let Some(first) = forgotten.first() {
+            return Err(Error::conflict(format!(
+                "step `{}` asked for {} effect(s) in an earlier attempt that it doesn't ask for now, the first of them `{first}`",
+                self.scope.step,
+                forgotten.len()
+            ))
+            .fault(Fault::Plugin)
+            .hint("its decisions changed in between; undo the run and start anew, or ask the plugin's author to keep them by `memo`"));
+        }
+        Ok(())
+    }
+
+    /// Drops what is being performed. What was intended stays in the journal for a resume.
+    pub async fn abandon(&self) {
+        let mut workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(|p| p.into_inner()));
+        workers.shutdown().await;
+    }
+
+    /// Labels of all transfers that were asked for.
+    pub fn transfer_labels(&self) -> Vec<String> {
+        self.lock().transfer_labels.clone()
+    }
+
+    async fn prepare(&self, effect: &Effect) -> Result<Preparation> {
+        let capability = self.rooms.capabilities.named(effect.action.capability());
+        let mut attempt = 1;
+        loop {
+            match capability.prepare(&self.scope, effect).await {
+                Err(error) if error.is_retryable() && attempt < self.policy.attempts => {
+                    self.back_off(&effect.key, &error, attempt).await?;
+                    attempt += 1;
+                }
+                other => return other.map_err(|error| error.context(format!("effect `{}`", effect.key))),
+            }
+        }
+    }
+
+    async fn pass_gate(&self, effect: &Effect, request: &Digest, preparation: &Preparation) -> Result<()> {
+        if !preparation.is_gated() || self.accept_all {
+            return Ok(());
+        }
+        let key = (self.scope.step.clone(), effect.key.clone(), request.clone());
+        if self.accepted.contains(&key) {
+            return Ok(());
+        }
+        let question = Question::Unplanned {
+            step: self.scope.step.clone(),
+            key: effect.key.clone(),
+            preparation: preparation.clone(),
+        };
+        match self.rooms.observer.ask(&question).await {
+            Answer::Yes => {
+                let accepted = godwit_model::journal::Accepted {
+                    step: self.scope.step.clone(),
+                    key: effect.key.clone(),
+                    request: request.clone(),
+                };
+                self.journal().accept(&self.scope.run, &[accepted]).await
+            }
+            Answer::No => Err(Error::host(format!(
+                "effect `{}` ({}) {} and was not in the plan that was accepted",
+                effect.key,
+                preparation.title,
+                preparation.irreversible.as_deref().unwrap_or("overwrites or destroys what is there")
+            ))
+            .code("stopped")
+            .hint("look at it, then `godwit resume` and answer yes, or pass --accept-irreversible")),
+        }
+    }
+
+    fn start_workers(self: &Arc<Self>) {
+        let wanted = {
+            let mut state = self.lock();
+            let wanted = state.ready.len().min(WORKERS.saturating_sub(state.running));
+            state.running += wanted;
+            wanted
+        };
+        let mut workers = self.workers.lock().unwrap_or_else(|p| p.into_inner());
+        while workers.try_join_next().is_some() {}
+        for _ in 0..wanted {
+            let queue = Arc::clone(self);
+            workers.spawn(async move { queue.work().await });
+        }
+    }
+
+    /// Performs ready effects until there is none.
+    async fn work(self: Arc<Self>) {
+        loop {
+            let next = {
+                let mut state = self.lock();
+                let next = if self.stop.is_stopped() || state.fatal.is_some() { None } else { state.take_ready() };
+                if next.is_none() {
+                    state.running -= 1;
+                }
+                next
+            };
+            let Some((effect, preparation, resumed)) = next else {
+                self.changed.notify_waiters();
+                return;
+            };
+            let result = self.perform(&effect, &preparation, resumed).await;
+            if let Err(fatal) = self.end(&effect, result).await {
+                self.lock().fatal.get_or_insert(fatal);
+            }
+            self.changed.notify_waiters();
+            self.start_workers();
+        }
+    }
+
+    async fn perform(&self, effect: &Effect, preparation: &Preparation, resumed: bool) -> Result<Done> {
+        let capability = self.rooms.capabilities.named(effect.action.capability());
+        let ledger = JournalLedger {
+            journal: Arc::clone(&self.rooms.journal),
+            run: self.scope.run.clone(),
+            step: self.scope.step.clone(),
+            key: Some(effect.key.clone()),
+        };
+        self.rooms.observer.event(Event::EffectStarted {
+            step: self.scope.step.clone(),
+            key: effect.key.clone(),
+            title: preparation.title.clone(),
+            items: preparation.estimate.as_ref().map(|estimate| estimate.items),
+        });
+        let mut attempt = 1;
+        loop {
+            let result =
+                capability.perform(&self.scope, effect, preparation, &ledger, resumed || attempt > 1).await;
+            match result {
+                Err(error) if error.is_retryable() && attempt < self.policy.attempts => {
+                    self.back_off(&effect.key, &error, attempt).await?;
+                    attempt += 1;
+                }
+                Err(error) => return Err(self.redacted(error)),
+                done => return done,
+            }
+        }
+    }
+
+    async fn back_off(&self, key: &EffectKey, error: &Error, attempt: u32) -> Result<()> {
+        self.rooms.observer.event(Event::EffectRetried {
+            step: self.scope.step.clone(),
+            key: key.clone(),
+            error: self.redacted(error.clone()),
+            attempt,
+        });
+        let wait = self.policy.backoff.saturating_mul(1 << (attempt - 1).min(16)).min(LONGEST_BACKOFF);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            () = self.stop.stopped() => Err(Stop::error()),
+        }
+    }
+
+    /// Journals what became of an effect and lets its followers go. An error is fatal: the journal can't be written.
+    async fn end(&self, effect: &Effect, result: Result<Done>) -> Result<()> {
+        let (status, outcome, end) = match result {
+            Ok(done) => {
+                self.rooms.observer.event(Event::EffectDone {
+                    step: self.scope.step.clone(),
+                    key: effect.key.clone(),
+                    notes: done.notes.clone(),
+                    from_journal: false,
+                });
+                let outcome = Ok(done.result.clone());
+                (EffectStatus::Done { done }, outcome, End::Done)
+            }
+            Err(error) if error.code.as_deref() == Some("stopped") => {
+                // Not an end: the intent stays open, and a resume goes on with it.
+                let mut state = self.lock();
+                state.fatal.get_or_insert(error);
+                return Ok(());
+            }
+            Err(error) => {
+                self.rooms.observer.event(Event::EffectFailed {
+                    step: self.scope.step.clone(),
+                    key: effect.key.clone(),
+                    error: error.clone(),
+                });
+                (EffectStatus::Failed { error: error.clone() }, Err(error), End::Failed)
+            }
+        };
+        self.journal().settle(&self.scope.run, &self.scope.step, &effect.key, &status).await?;
+        {
+            let mut state = self.lock();
+            if let Err(error) = &outcome {
+                state.errors += 1;
+                state.first_error.get_or_insert_with(|| error.clone().context(format!("effect `{}`", effect.key)));
+            }
+            state.end(&effect.key, outcome, end);
+            if state.errors > self.policy.max_errors {
+                state.cancel_waiting("an earlier effect of the step failed");
+            }
+            state.cancel_orphans();
+        }
+        self.settle_cancelled().await
+    }
+
+    /// Journals the cancellations that the state has decided.
+    async fn settle_cancelled(&self) -> Result<()> {
+        loop {
+            let cancelled: Vec<(EffectKey, String)> = self.lock().take_cancelled();
+            if cancelled.is_empty() {
+                return Ok(());
+            }
+            for (key, why) in cancelled {
+                let status = EffectStatus::Cancelled { why: why.clone() };
+                self.journal().settle(&self.scope.run, &self.scope.step, &key, &status).await?;
+                let mut state = self.lock();
+                state.end(&key, Err(Error::failed(format!("cancelled: {why}"))), End::Failed);
+                state.cancel_orphans();
+            }
+        }
+    }
+
+    async fn wait_while(self: &Arc<Self>, blocked: impl Fn(&State) -> bool) -> Result<()> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registers before the look, so that a change in between isn't lost.
+            changed.as_mut().enable();
+            self.check_alive()?;
+            if !blocked(&self.lock()) {
+                return Ok(());
+            }
+            tokio::select! {
+                () = &mut changed => {}
+                () = self.stop.stopped() => return Err(Stop::error()),
+            }
+        }
+    }
+
+    fn check_alive(&self) -> Result<()> {
+        if let Some(fatal) = &self.lock().fatal {
+            return Err(fatal.clone());
+        }
+        if self.stop.is_stopped() { Err(Stop::error()) } else { Ok(()) }
+    }
+
+    fn redacted(&self, mut error: Error) -> Error {
+        error.message = self.scope.secrets.redact(&error.message);
+        error
+    }
+
+    fn journal(&self) -> &Arc<dyn Journal> {
+        &self.rooms.journal
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is made whole under one lock; a panic elsewhere leaves it consistent.
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Entry {
+    fn ended(end: End) -> Self {
+        Self { effect: None, waits_for: HashSet::new(), followers: Vec::new(), end: Some(end) }
+    }
+}
+
+impl State {
+    fn enqueue(&mut self, effect: Effect, preparation: Preparation, resumed: bool) {
+        let key = effect.key.clone();
+        let waits_for: HashSet<EffectKey> = effect
+            .after
+            .iter()
+            .filter(|before| self.asked.get(*before).is_none_or(|entry| entry.end != Some(End::Done)))
+            .cloned()
+            .collect();
+        let followers = self.asked.remove(&key).map(|entry| entry.followers).unwrap_or_default();
+        for before in &waits_for {
+            // A predecessor later in the same batch gets a place to note its followers before it is enqueued.
+            self.asked
+                .entry(before.clone())
+                .or_insert_with(|| Entry {
+                    effect: None,
+                    waits_for: HashSet::new(),
+                    followers: Vec::new(),
+                    end: None,
+                })
+                .followers
+                .push(key.clone());
+        }
+        if waits_for.is_empty() {
+            self.ready.push_back(key.clone());
+        }
+        let effect = Some(Box::new((effect, preparation, resumed)));
+        self.asked.insert(key, Entry { effect, waits_for, followers, end: None });
+        self.unfinished += 1;
+    }
+
+    fn take_ready(&mut self) -> Option<(Effect, Preparation, bool)> {
+        while let Some(key) = self.ready.pop_front() {
+            if let Some(work) = self.asked.get_mut(&key).and_then(|entry| entry.effect.take()) {
+                return Some(*work);
+            }
+        }
+        None
+    }
+
+    fn end(&mut self, key: &EffectKey, result: Result<Json>, end: End) {
+        let Some(entry) = self.asked.get_mut(key) else { return };
+        if entry.end.is_some() {
+            return;
+        }
+        entry.end = Some(end);
+        entry.effect = None;
+        let followers = std::mem::take(&mut entry.followers);
+        self.unfinished -= 1;
+        self.outcomes.push_back(Outcome { key: key.clone(), result });
+        for follower in followers {
+            let Some(entry) = self.asked.get_mut(&follower) else { continue };
+            if end == End::Done && entry.waits_for.remove(key) && entry.waits_for.is_empty() {
+                self.ready.push_back(follower);
+            }
+        }
+    }
+
+    /// Cancels what waits for something that has failed: a mark that `take_cancelled` collects.
+    fn cancel_orphans(&mut self) {
+        if self.errors == 0 {
+            return;
+        }
+        let failed: HashSet<EffectKey> = self
+            .asked
+            .iter()
+            .filter(|(_, entry)| entry.end == Some(End::Failed))
+            .map(|(key, _)| key.clone())
+            .collect();
+        if failed.is_empty() {
+            return;
+        }
+        let orphans: Vec<(EffectKey, EffectKey)> = self
+            .asked
+            .iter()
+            .filter(|(_, entry)| entry.end.is_none() && entry.effect.is_some())
+            .filter_map(|(key, entry)| {
+                entry.waits_for.iter().find(|before| failed.contains(*before)).map(|b| (key.clone(), b.clone()))
+            })
+            .collect();
+        for (key, before) in orphans {
+            self.cancelled_mark(&key, format!("`{before}` did not end well"));
+        }
+    }
+
+    /// Cancels everything that has not begun.
+    fn cancel_waiting(&mut self, why: &str) {
+        let waiting: Vec<EffectKey> = self
+            .asked
+            .iter()
+            .filter(|(_, entry)| entry.end.is_none() && entry.effect.is_some())
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in waiting {
+            self.cancelled_mark(&key, why.to_owned());
+        }
+    }
+
+    fn cancelled_mark(&mut self, key: &EffectKey, why: String) {
+        if let Some(entry) = self.asked.get_mut(key) {
+            entry.effect = None;
+            self.cancelled.push((key.clone(), why));
+        }
+    }
+
+    fn take_cancelled(&mut self) -> Vec<(EffectKey, String)> {
+        std::mem::take(&mut self.cancelled)
+    }
+}
+
+fn check_predecessors(state: &State, in_batch: &HashSet<EffectKey>, effect: &Effect) -> Result<()> {
+    for before in &effect.after {
+        if !in_batch.contains(before) && !state.asked.contains_key(before) {
+            return Err(Error::invalid(format!(
+                "effect `{}` comes after `{before}`, which was not submitted",
+                effect.key
+            ))
+            .fault(Fault::Plugin)
+            .hint("submit the predecessor before, or in the same batch"));
+        }
+    }
+    Ok(())
+}
+
+fn other_request(step: &StepId, record: &EffectRecord, effect: &Effect) -> Error {
+    let text = |action: &Action| {
+        let json = serde_json::to_string(action).unwrap_or_default();
+        if json.chars().count() > 400 { json.chars().take(400).chain("…".chars()).collect() } else { json }
+    };
+    Error::conflict(format!(
+        "step `{step}` asks for another effect under the key `{}` than before\n  before: {}\n  now:    {}",
+        effect.key,
+        text(&record.effect.action),
+        text(&effect.action)
+    ))
+    .hint("what the step reads has changed since; undo the run and start anew")
+}

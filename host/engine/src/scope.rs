@@ -1,0 +1,194 @@
+//! What a capability is handed for a step: notes and ledgers over the journal, transforms over plugins, progress over
+//! the observer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use godwit_model::capability::{Ledger, Notes, Part, Progress, Transforms};
+use godwit_model::journal::Journal;
+use godwit_model::plugin::{Limits, Pipe, Plugin, PluginKind};
+use godwit_model::{EffectKey, Error, Json, Result, RunId, StepId};
+use tokio::sync::Notify;
+
+use crate::observer::{Event, Observer};
+
+/// Asks a run to stop in good order. Cloned handles stop the same run.
+#[derive(Clone, Default)]
+pub struct Stop {
+    inner: Arc<(AtomicBool, Notify)>,
+}
+
+impl Stop {
+    pub fn stop(&self) {
+        self.inner.0.store(true, Ordering::SeqCst);
+        self.inner.1.notify_waiters();
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.inner.0.load(Ordering::SeqCst)
+    }
+
+    /// Resolves once the run was asked to stop.
+    pub async fn stopped(&self) {
+        loop {
+            let notified = self.inner.1.notified();
+            if self.is_stopped() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// The error that ends what was asked to stop.
+    pub fn error() -> Error {
+        Error::host("stopped before it was done").code("stopped").hint("`godwit resume` goes on from here")
+    }
+}
+
+/// The notes of a step or, with a key, of one of its effects; and that effect's parts.
+pub(crate) struct JournalLedger {
+    pub journal: Arc<dyn Journal>,
+    pub run: RunId,
+    pub step: StepId,
+    /// `None`: the step itself.
+    pub key: Option<EffectKey>,
+}
+
+impl JournalLedger {
+    fn key(&self) -> Result<&EffectKey> {
+        self.key.as_ref().ok_or_else(|| Error::host("parts belong to an effect, not to a step"))
+    }
+}
+
+#[async_trait]
+impl Notes for JournalLedger {
+    async fn get(&self, name: &str) -> Result<Option<Json>> {
+        self.journal.note(&self.run, &self.step, self.key.as_ref(), name).await
+    }
+
+    async fn set(&self, name: &str, value: Json) -> Result<()> {
+        self.journal.set_note(&self.run, &self.step, self.key.as_ref(), name, &value).await
+    }
+}
+
+#[async_trait]
+impl Ledger for JournalLedger {
+    async fn parts(&self) -> Result<Vec<Part>> {
+        self.journal.parts(&self.run, &self.step, self.key()?).await
+    }
+
+    async fn plan_parts(&self, ranges: Vec<Json>) -> Result<Vec<Part>> {
+        let known = self.parts().await?;
+        if !known.is_empty() {
+            return Ok(known);
+        }
+        self.journal.plan_parts(&self.run, &self.step, self.key()?, &ranges).await?;
+        self.parts().await
+    }
+
+    async fn finish_part(&self, index: u32, outcome: Json) -> Result<()> {
+        self.journal.finish_part(&self.run, &self.step, self.key()?, index, &outcome).await
+    }
+
+    async fn reset_parts(&self) -> Result<()> {
+        self.journal.reset_parts(&self.run, &self.step, self.key()?).await
+    }
+}
+
+/// Notes that live as long as a plan: a plan journals nothing.
+#[derive(Default)]
+pub(crate) struct PlanNotes {
+    kept: std::sync::Mutex<std::collections::HashMap<String, Json>>,
+}
+
+#[async_trait]
+impl Notes for PlanNotes {
+    async fn get(&self, name: &str) -> Result<Option<Json>> {
+        Ok(self.kept.lock().unwrap_or_else(|p| p.into_inner()).get(name).cloned())
+    }
+
+    async fn set(&self, name: &str, value: Json) -> Result<()> {
+        self.kept.lock().unwrap_or_else(|p| p.into_inner()).insert(name.to_owned(), value);
+        Ok(())
+    }
+}
+
+/// One transform of a step, ready to be opened.
+pub(crate) struct LoadedTransform {
+    pub plugin: Arc<dyn Plugin>,
+    pub labels: Vec<String>,
+    pub params: Json,
+    pub limits: Limits,
+}
+
+/// The transforms that the recipe puts into a step's transfers.
+#[derive(Default)]
+pub(crate) struct StepTransforms {
+    pub uses: Vec<LoadedTransform>,
+}
+
+impl StepTransforms {
+    /// Refuses what isn't a transform.
+    pub fn push(&mut self, transform: LoadedTransform) -> Result<()> {
+        if transform.plugin.kind() != PluginKind::Transform {
+            let name = &transform.plugin.manifest().name;
+            return Err(Error::invalid(format!("plugin `{name}` is a step, not a transform"))
+                .hint("use it as the `plugin` of a step"));
+        }
+        self.uses.push(transform);
+        Ok(())
+    }
+
+    /// The label patterns that matched none of these labels: masking fails closed.
+    pub fn unmatched(&self, labels: &[String]) -> Vec<String> {
+        self.uses
+            .iter()
+            .flat_map(|transform| &transform.labels)
+            .filter(|pattern| !labels.iter().any(|label| godwit_recipe::label_matches(pattern, label)))
+            .cloned()
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Transforms for StepTransforms {
+    fn applies(&self, label: &str) -> bool {
+        self.uses.iter().any(|t| t.labels.iter().any(|pattern| godwit_recipe::label_matches(pattern, label)))
+    }
+
+    async fn open(&self, label: &str, shape: &Json) -> Result<Vec<Box<dyn Pipe>>> {
+        let mut pipes = Vec::new();
+        for transform in &self.uses {
+            if transform.labels.iter().any(|pattern| godwit_recipe::label_matches(pattern, label)) {
+                pipes.push(transform.plugin.pipe(&transform.params, shape, &transform.limits).await?);
+            }
+        }
+        Ok(pipes)
+    }
+}
+
+/// Progress of transfers, told to the observer.
+pub(crate) struct ObserverProgress {
+    pub observer: Arc<dyn Observer>,
+    pub step: StepId,
+}
+
+impl Progress for ObserverProgress {
+    fn transfer(&self, label: &str, items: u64, bytes: u64) {
+        self.observer.event(Event::Transferred { step: self.step.clone(), label: label.to_owned(), items, bytes });
+    }
+}
+
+/// No planned effects: the overlay of everything but a plan.
+pub(crate) struct NoOverlay;
+
+impl godwit_model::capability::Overlay for NoOverlay {
+    fn file(
+        &self,
+        _connection: &godwit_model::ConnectionName,
+        _path: &str,
+    ) -> Option<godwit_model::capability::PlannedFile> {
+        None
+    }
+}

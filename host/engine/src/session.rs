@@ -1,0 +1,382 @@
+//! The host as one step call sees it. The one gate: grants, modes, budgets and the overlay of a plan are checked here,
+//! whatever a guest asks for.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use godwit_model::capability::{
+    Bucketed, Cursor, FileStat, Listing, ObjectHead, Performed, PlannedFile, PresignedGet, StepScope,
+};
+use godwit_model::effect::{Action, Effect, Evidence, Outcome};
+use godwit_model::journal::EffectStatus;
+use godwit_model::plugin::{Access, ConnectionKind, Grant, HostError, HostResult, Level, Limits, Mode, StepHost};
+use godwit_model::{EffectKey, Error, Fault, Json, Result};
+
+use crate::observer::Event;
+use crate::planning::PlannedStep;
+use crate::queue::Queue;
+use crate::rooms::{Rooms, capability_of};
+use crate::scope::Stop;
+use crate::world::{PlannedWorld, normal_path};
+
+/// What stands behind the effects of a call.
+pub(crate) enum Backing {
+    /// Effects are recorded.
+    Plan { world: Arc<PlannedWorld>, step: PlannedStep },
+    /// Effects are performed.
+    Apply { queue: Arc<Queue> },
+    /// There are no effects.
+    Verify,
+}
+
+/// One step call's host.
+pub(crate) struct Session {
+    pub rooms: Rooms,
+    pub scope: StepScope,
+    pub backing: Backing,
+    pub stop: Stop,
+    limits: Limits,
+    asked: AtomicU64,
+    logged: AtomicU64,
+    /// Memos of a plan, which journals nothing.
+    memos: Mutex<HashMap<String, Json>>,
+}
+
+impl Session {
+    pub fn new(rooms: Rooms, scope: StepScope, backing: Backing, stop: Stop, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            rooms,
+            scope,
+            backing,
+            stop,
+            limits,
+            asked: AtomicU64::new(0),
+            logged: AtomicU64::new(0),
+            memos: Mutex::default(),
+        })
+    }
+
+    /// The grant of `slot` for this kind and access, or the recipe line that would give it.
+    fn granted(&self, slot: &str, kind: ConnectionKind, access: Access) -> Result<&Grant> {
+        let line = |connection: &str| {
+            format!(
+                "the recipe line that would allow it, in step `{}`: \"grant\": {{ \"{slot}\": {{ \"connection\": \"{connection}\", \"access\": \"{}\" }} }}",
+                self.scope.step,
+                access.name()
+            )
+        };
+        let Some(grant) = self.scope.grants.iter().find(|grant| grant.slot.as_str() == slot) else {
+            return Err(Error::denied(format!(
+                "step `{}` has no grant for slot `{slot}` ({} access to a {} connection)",
+                self.scope.step,
+                access.name(),
+                kind.name()
+            ))
+            .hint(line("…")));
+        };
+        if grant.kind != kind {
+            return Err(Error::denied(format!(
+                "slot `{slot}` of step `{}` is a {} connection, not a {} one",
+                self.scope.step,
+                grant.kind.name(),
+                kind.name()
+            )));
+        }
+        if grant.access < access {
+            return Err(Error::denied(format!(
+                "slot `{slot}` of step `{}` is granted for reading, but the plugin wants to write",
+                self.scope.step
+            ))
+            .hint(line(grant.connection.as_str())));
+        }
+        Ok(grant)
+    }
+
+    fn identity(&self, grant: &Grant) -> Result<String> {
+        self.rooms.capabilities.for_kind(grant.kind).identity(grant)
+    }
+
+    /// A grant to read through, `pending` where planned effects have touched what is behind it.
+    fn readable(&self, slot: &str, kind: ConnectionKind, bucket: Option<&str>) -> Result<&Grant> {
+        let grant = self.granted(slot, kind, Access::Read)?;
+        if let Backing::Plan { world, .. } = &self.backing {
+            match (kind, bucket) {
+                (ConnectionKind::Postgres, _) => world.database(&self.identity(grant)?)?,
+                (ConnectionKind::S3, Some(bucket)) => world.bucket(&self.identity(grant)?, bucket)?,
+                _ => {}
+            }
+        }
+        Ok(grant)
+    }
+
+    fn alive(&self) -> HostResult<()> {
+        if self.stop.is_stopped() { Err(HostError::Stop(Stop::error())) } else { Ok(()) }
+    }
+
+    fn planned_file(&self, grant: &Grant, path: &str) -> Option<PlannedFile> {
+        self.scope.overlay.file(&grant.connection, path)
+    }
+
+    async fn performed(&self, key: &EffectKey) -> Result<Option<Performed>> {
+        let record = self.rooms.journal.effect(&self.scope.run, &self.scope.step, key).await?;
+        Ok(record.map(|record| Performed {
+            done: match record.status {
+                EffectStatus::Done { done } => Some(done),
+                _ => None,
+            },
+            effect: record.effect,
+            preparation: record.preparation,
+            sequence: record.sequence,
+        }))
+    }
+}
+
+/// Sorts an error of a host call: what the guest may handle, and what ends the call.
+fn for_guest(error: Error) -> HostError {
+    match error.fault {
+        Fault::Host if !error.is_pending() => HostError::Stop(error),
+        _ => HostError::Guest(error),
+    }
+}
+
+#[async_trait]
+impl StepHost for Session {
+    fn mode(&self) -> Mode {
+        self.scope.mode
+    }
+
+    fn grant(&self, slot: &str) -> Option<Grant> {
+        self.scope.grants.iter().find(|grant| grant.slot.as_str() == slot).cloned()
+    }
+
+    fn identity(&self, slot: &str) -> Option<String> {
+        let grant = self.grant(slot)?;
+        Session::identity(self, &grant).ok()
+    }
+
+    async fn log(&self, level: Level, message: &str) -> HostResult<()> {
+        self.alive()?;
+        let logged = self.logged.fetch_add(message.len() as u64, Ordering::Relaxed) + message.len() as u64;
+        if logged > self.limits.log {
+            return Err(HostError::Stop(
+                Error::plugin(format!(
+                    "the plugin of step `{}` logged more than its limit of {} bytes",
+                    self.scope.step, self.limits.log
+                ))
+                .hint("raise it in the recipe: \"limits\": { \"log\": \"4MiB\" }"),
+            ));
+        }
+        let message = self.scope.secrets.redact(message);
+        if let Backing::Plan { step, .. } = &self.backing
+            && level >= Level::Info
+        {
+            step.log(&message);
+        }
+        self.rooms.observer.event(Event::Log { step: self.scope.step.clone(), level, message });
+        Ok(())
+    }
+
+    fn progress(&self, label: &str, done: u64, total: Option<u64>, unit: &str) {
+        self.rooms.observer.event(Event::Progress {
+            step: self.scope.step.clone(),
+            label: self.scope.secrets.redact(label),
+            done,
+            total,
+            unit: unit.to_owned(),
+        });
+    }
+
+    async fn memo(&self, key: &str, value: Option<Json>) -> HostResult<Option<Json>> {
+        self.alive()?;
+        match &self.backing {
+            Backing::Apply { .. } => {
+                let journal = &self.rooms.journal;
+                match value {
+                    Some(value) => journal
+                        .memo(&self.scope.run, &self.scope.step, key, &value)
+                        .await
+                        .map(Some)
+                        .map_err(HostError::Stop),
+                    None => {
+                        let memos = journal.memos(&self.scope.run, &self.scope.step).await;
+                        let memos = memos.map_err(HostError::Stop)?;
+                        Ok(memos.into_iter().find(|(name, _)| name == key).map(|(_, value)| value))
+                    }
+                }
+            }
+            Backing::Verify if value.is_none() => {
+                let memos = self.rooms.journal.memos(&self.scope.run, &self.scope.step).await;
+                let memos = memos.map_err(HostError::Stop)?;
+                Ok(memos.into_iter().find(|(name, _)| name == key).map(|(_, value)| value))
+            }
+            Backing::Plan { .. } | Backing::Verify => {
+                let mut memos = self.memos.lock().unwrap_or_else(|p| p.into_inner());
+                Ok(match value {
+                    Some(value) => Some(memos.entry(key.to_owned()).or_insert(value).clone()),
+                    None => memos.get(key).cloned(),
+                })
+            }
+        }
+    }
+
+    fn admit(&self, action: &Action) -> HostResult<()> {
+        let kind = match action.capability() {
+            godwit_model::effect::CapabilityName::Files => ConnectionKind::Dir,
+            godwit_model::effect::CapabilityName::Postgres => ConnectionKind::Postgres,
+            godwit_model::effect::CapabilityName::Objects => ConnectionKind::S3,
+        };
+        debug_assert_eq!(capability_of(kind), action.capability());
+        if matches!(self.backing, Backing::Verify) {
+            return Err(HostError::Guest(Error::denied(format!(
+                "step `{}` asked for an effect while it was verified; verify reads only",
+                self.scope.step
+            ))));
+        }
+        self.granted(action.sink().as_str(), kind, Access::Write)?;
+        if let Some(source) = action.source() {
+            self.granted(source.as_str(), kind, Access::Read)?;
+        }
+        Ok(())
+    }
+
+    async fn submit(&self, batch: Vec<Effect>) -> HostResult<()> {
+        self.alive()?;
+        let asked = self.asked.fetch_add(batch.len() as u64, Ordering::Relaxed) + batch.len() as u64;
+        if asked > self.limits.effects {
+            return Err(HostError::Stop(
+                Error::plugin(format!(
+                    "the plugin of step `{}` asked for more than its limit of {} effects",
+                    self.scope.step, self.limits.effects
+                ))
+                .hint("raise it in the recipe: \"limits\": { \"effects\": 10000000 }"),
+            ));
+        }
+        for effect in &batch {
+            self.admit(&effect.action)?;
+        }
+        match &self.backing {
+            Backing::Plan { world, step } => {
+                step.record(&self.rooms, &self.scope, world, batch).await.map_err(for_guest)
+            }
+            // An error of the queue ends the step: a conflict of keys, a gate that stays shut, a broken journal.
+            Backing::Apply { queue } => queue.submit(batch).await.map_err(HostError::Stop),
+            Backing::Verify => Err(HostError::Guest(Error::denied("verify has no effects"))),
+        }
+    }
+
+    async fn next(&self, max: u32) -> HostResult<Vec<Outcome>> {
+        self.alive()?;
+        match &self.backing {
+            Backing::Plan { step, .. } => Ok(step.outcomes(max)),
+            Backing::Apply { queue } => queue.next(max).await.map_err(HostError::Stop),
+            Backing::Verify => Ok(Vec::new()),
+        }
+    }
+
+    async fn evidence(&self, key: &EffectKey) -> HostResult<Option<Evidence>> {
+        if let Backing::Plan { .. } = self.backing {
+            return Err(HostError::Guest(Error::pending(format!("effect `{key}` is only planned"))));
+        }
+        let performed = self.performed(key).await.map_err(HostError::Stop)?;
+        Ok(performed.and_then(|performed| performed.done).and_then(|done| done.evidence))
+    }
+
+    async fn observe(&self, key: &EffectKey) -> HostResult<Evidence> {
+        self.alive()?;
+        if let Backing::Plan { .. } = self.backing {
+            return Err(HostError::Guest(Error::pending(format!("effect `{key}` is only planned"))));
+        }
+        let performed = self.performed(key).await.map_err(HostError::Stop)?;
+        let Some(performed) = performed.filter(|performed| performed.done.is_some()) else {
+            return Err(HostError::Guest(Error::missing(format!(
+                "step `{}` has no effect `{key}` that is done",
+                self.scope.step
+            ))));
+        };
+        let capability = self.rooms.capabilities.named(performed.effect.action.capability());
+        capability.observe(&self.scope, &performed).await.map_err(for_guest)
+    }
+
+    async fn query(&self, slot: &str, sql: &str, params: &[Option<String>]) -> HostResult<Box<dyn Cursor>> {
+        self.alive()?;
+        let grant = self.readable(slot, ConnectionKind::Postgres, None)?;
+        self.rooms
+            .capabilities
+            .postgres_reads
+            .query(&self.scope, grant, sql, params)
+            .await
+            .map_err(for_guest)
+    }
+
+    async fn read_file(&self, slot: &str, path: &str) -> HostResult<Vec<u8>> {
+        self.alive()?;
+        let grant = self.granted(slot, ConnectionKind::Dir, Access::Read)?;
+        match self.planned_file(grant, path) {
+            Some(PlannedFile::Written(bytes)) => Ok(bytes),
+            Some(PlannedFile::Deleted) => Err(HostError::Guest(Error::missing(format!(
+                "file `{path}` in slot `{slot}` is deleted by an earlier effect of the plan"
+            )))),
+            None => self.rooms.capabilities.file_reads.read(grant, path).await.map_err(for_guest),
+        }
+    }
+
+    async fn stat_file(&self, slot: &str, path: &str) -> HostResult<Option<FileStat>> {
+        self.alive()?;
+        let grant = self.granted(slot, ConnectionKind::Dir, Access::Read)?;
+        match self.planned_file(grant, path) {
+            Some(PlannedFile::Written(bytes)) => {
+                Ok(Some(FileStat { path: normal_path(path), size: bytes.len() as u64, is_dir: false }))
+            }
+            Some(PlannedFile::Deleted) => Ok(None),
+            None => self.rooms.capabilities.file_reads.stat(grant, path).await.map_err(for_guest),
+        }
+    }
+
+    async fn list_files(&self, slot: &str, path: &str) -> HostResult<Vec<FileStat>> {
+        self.alive()?;
+        let grant = self.granted(slot, ConnectionKind::Dir, Access::Read)?;
+        let mut files = self.rooms.capabilities.file_reads.list(grant, path).await.map_err(for_guest)?;
+        if let Backing::Plan { world, .. } = &self.backing {
+            for (path, planned) in world.files_under(&grant.connection, path) {
+                files.retain(|file| file.path != path);
+                if let PlannedFile::Written(bytes) = planned {
+                    files.push(FileStat { path, size: bytes.len() as u64, is_dir: false });
+                }
+            }
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+        }
+        Ok(files)
+    }
+
+    async fn list_objects(&self, slot: &str, bucket: &str, prefix: &str) -> HostResult<Box<dyn Listing>> {
+        self.alive()?;
+        let grant = self.readable(slot, ConnectionKind::S3, Some(bucket))?;
+        self.rooms.capabilities.object_reads.list(grant, bucket, prefix).await.map_err(for_guest)
+    }
+
+    async fn head_object(&self, slot: &str, at: &Bucketed) -> HostResult<Option<ObjectHead>> {
+        self.alive()?;
+        let grant = self.readable(slot, ConnectionKind::S3, Some(&at.bucket))?;
+        self.rooms.capabilities.object_reads.head(grant, at).await.map_err(for_guest)
+    }
+
+    async fn bucket_exists(&self, slot: &str, bucket: &str) -> HostResult<bool> {
+        self.alive()?;
+        let grant = self.readable(slot, ConnectionKind::S3, Some(bucket))?;
+        self.rooms.capabilities.object_reads.bucket_exists(grant, bucket).await.map_err(for_guest)
+    }
+
+    async fn bucket_cors(&self, slot: &str, bucket: &str) -> HostResult<Option<Json>> {
+        self.alive()?;
+        let grant = self.readable(slot, ConnectionKind::S3, Some(bucket))?;
+        self.rooms.capabilities.object_reads.cors(grant, bucket).await.map_err(for_guest)
+    }
+
+    async fn presigned_get(&self, slot: &str, at: &Bucketed) -> HostResult<PresignedGet> {
+        self.alive()?;
+        let grant = self.readable(slot, ConnectionKind::S3, Some(&at.bucket))?;
+        self.rooms.capabilities.object_reads.presigned_get(grant, at).await.map_err(for_guest)
+    }
+}
