@@ -122,19 +122,7 @@ impl Engine {
         };
         self.rooms.journal.insert_run(&record).await?;
         for step in &self.checked.steps {
-            let waiting = StepRecord {
-                step: step.id.clone(),
-                plugin: step.plugin.clone(),
-                plugin_digest: self.plugin_digest(step),
-                status: StepStatus::Waiting,
-                params: Json::Null,
-                outputs: Json::Null,
-                checks: Vec::new(),
-                error: None,
-                started_at: None,
-                ended_at: None,
-            };
-            self.rooms.journal.put_step(&record.id, &waiting).await?;
+            self.rooms.journal.put_step(&record.id, &self.waiting(step)).await?;
         }
         self.go(record.accepted).await
     }
@@ -332,9 +320,9 @@ impl Engine {
         let journal = &self.rooms.journal;
         let run = &self.checked.run;
         let records = journal.steps(run).await?;
-        let mut record = records.into_iter().find(|record| record.step == step.id).ok_or_else(|| {
-            Error::host(format!("the journal of run {run} doesn't know step `{}`", step.id))
-        })?;
+        // A run that was cut off at its very beginning has not journalled all of its steps.
+        let mut record =
+            records.into_iter().find(|record| record.step == step.id).unwrap_or_else(|| self.waiting(step));
         let params = match self.evaluated(step, outputs) {
             Ok(Some(params)) => params,
             Ok(None) => {
@@ -634,6 +622,21 @@ impl Engine {
     pub(crate) fn redacted(&self, mut error: Error) -> Error {
         error.message = self.checked.secrets.redact(&error.message);
         error
+    }
+
+    fn waiting(&self, step: &Step) -> StepRecord {
+        StepRecord {
+            step: step.id.clone(),
+            plugin: step.plugin.clone(),
+            plugin_digest: self.plugin_digest(step),
+            status: StepStatus::Waiting,
+            params: Json::Null,
+            outputs: Json::Null,
+            checks: Vec::new(),
+            error: None,
+            started_at: None,
+            ended_at: None,
+        }
     }
 
     fn plugin_digest(&self, step: &Step) -> Digest {

@@ -84,6 +84,17 @@ fn discards(options: &UndoOptions, step: &StepId, action: &UndoAction) -> bool {
     options.discard_later_changes.iter().any(|given| given == "all" || *given == name)
 }
 
+/// The actions to journal, in their order; what can't be taken back is left as it is.
+fn actions_of(plan: UndoPlan) -> Vec<UndoRecord> {
+    plan.steps
+        .into_iter()
+        .flat_map(|step| step.actions.into_iter().map(move |action| (step.step.clone(), action)))
+        .filter(|(_, action)| action.irreversible.is_none())
+        .enumerate()
+        .map(|(sequence, (step, action))| UndoRecord { step, action, sequence: sequence as u64, done: None })
+        .collect()
+}
+
 fn digest_of(action: &UndoAction) -> Digest {
     Digest::of(&serde_json::to_vec(action).unwrap_or_default())
 }
@@ -137,28 +148,17 @@ impl Engine {
         plan.refuse(options)?;
         let original = self.record().await?;
         self.rooms.journal.own_run(&original.id, &options.owner).await?;
-        let mut actions = Vec::new();
-        let mut accepted = Vec::new();
-        for step in plan.steps {
-            for action in step.actions {
-                if action.irreversible.is_some() {
-                    continue;
-                }
-                if action.changed.is_some() {
-                    accepted.push(Accepted {
-                        step: step.step.clone(),
-                        key: action.key.clone(),
-                        request: digest_of(&action),
-                    });
-                }
-                actions.push(UndoRecord {
-                    step: step.step.clone(),
-                    action,
-                    sequence: actions.len() as u64,
-                    done: None,
-                });
-            }
-        }
+        let accepted = plan
+            .steps
+            .iter()
+            .flat_map(|step| step.actions.iter().map(move |action| (&step.step, action)))
+            .filter(|(_, action)| action.changed.is_some())
+            .map(|(step, action)| Accepted {
+                step: step.clone(),
+                key: action.key.clone(),
+                request: digest_of(action),
+            })
+            .collect();
         let record = RunRecord {
             id: id.clone(),
             kind: RunKind::Undo,
@@ -177,7 +177,7 @@ impl Engine {
             owner: options.owner.clone(),
         };
         self.rooms.journal.insert_run(&record).await?;
-        self.rooms.journal.plan_undo(&id, &actions).await?;
+        self.rooms.journal.plan_undo(&id, &actions_of(plan)).await?;
         self.perform_undo(&record).await
     }
 
@@ -191,6 +191,19 @@ impl Engine {
         }
         self.rooms.journal.own_run(undo, owner).await?;
         self.rooms.journal.set_run_status(undo, RunStatus::Running, None).await?;
+        if self.rooms.journal.undo_actions(undo).await?.is_empty() {
+            // Cut off before its plan was journalled, hence before anything was done: what was accepted then is
+            // accepted now, anything else refuses.
+            let plan = self.plan_undo().await?;
+            let names = record.accepted.iter().map(|accepted| format!("{}/{}", accepted.step, accepted.key));
+            let options = UndoOptions {
+                discard_later_changes: names.collect(),
+                keep_irreversible: true,
+                owner: owner.to_owned(),
+            };
+            plan.refuse(&options)?;
+            self.rooms.journal.plan_undo(undo, &actions_of(plan)).await?;
+        }
         self.perform_undo(&record).await
     }
 

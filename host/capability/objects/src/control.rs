@@ -1,0 +1,454 @@
+//! The control plane of a connection, by the SDK: listings, buckets, CORS, multipart bookkeeping, copies on the
+//! store's side, presigned URLs.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::types::{
+    BucketLocationConstraint, BucketVersioningStatus, CompletedMultipartUpload, CompletedPart,
+    CorsConfiguration, CorsRule as SdkCorsRule, CreateBucketConfiguration, EncodingType,
+};
+use bytes::Bytes;
+use godwit_model::capability::ObjectInfo;
+use godwit_model::effect::CorsRule;
+use godwit_model::{Error, ErrorKind, Result};
+use http::Method;
+use http_body_util::{BodyExt as _, Empty};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::endpoint::{Addressing, Endpoint, encode};
+use crate::fault;
+use crate::http::{Body, Http, Reply, Turn};
+use crate::store::{Call, Store, bare, patiently};
+
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
+/// For what moves data on the store's side.
+const LONG_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// Which buckets keep versions, once asked.
+pub(crate) type Versioning = Mutex<HashMap<String, bool>>;
+
+pub(crate) fn sdk(endpoint: &Endpoint, http: &Http) -> aws_sdk_s3::Client {
+    let credentials = Credentials::new(
+        &endpoint.access_key,
+        endpoint.secret_key.expose(),
+        endpoint.session_token.as_ref().map(|token| token.expose().to_owned()),
+        None,
+        "godwit",
+    );
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(endpoint.region.clone()))
+        .endpoint_url(endpoint.url())
+        .credentials_provider(credentials)
+        .force_path_style(endpoint.addressing == Addressing::Path)
+        .http_client(http.for_sdk())
+        // Checksums that the operation doesn't require have broken uploads to stores other than AWS.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .retry_config(RetryConfig::standard().with_max_attempts(4))
+        .timeout_config(timeouts(ATTEMPT_TIMEOUT))
+        .build();
+    aws_sdk_s3::Client::from_conf(config)
+}
+
+fn timeouts(attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().operation_attempt_timeout(attempt).build()
+}
+
+fn long() -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::Config::builder().timeout_config(timeouts(LONG_ATTEMPT_TIMEOUT))
+}
+
+/// One page of a listing.
+pub(crate) struct Page {
+    pub objects: Vec<ObjectInfo>,
+    pub next: Option<String>,
+    /// The keys are percent-encoded.
+    pub encoded: bool,
+}
+
+/// A bucket as HEAD finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BucketState {
+    Absent,
+    Usable,
+    /// It exists, and the credentials may not look at it.
+    Forbidden,
+}
+
+/// A multipart upload that is still open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenUpload {
+    pub id: String,
+    /// Seconds since the Unix epoch, by the store's clock.
+    pub initiated: i64,
+}
+
+/// A CORS rule with the name it may have at the store: what undo puts back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NamedCorsRule {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(flatten)]
+    pub rule: CorsRule,
+}
+
+impl Store {
+    pub async fn list_page(&self, bucket: &str, prefix: &str, token: Option<String>) -> Result<Page> {
+        let answer = self
+            .sdk
+            .list_objects_v2()
+            .bucket(bucket)
+            .set_prefix((!prefix.is_empty()).then(|| prefix.to_owned()))
+            .set_continuation_token(token)
+            // Keys may hold characters that XML 1.0 has no way to write.
+            .encoding_type(EncodingType::Url)
+            .send()
+            .await
+            .map_err(|error| fault::of_sdk(&self.endpoint, &format!("listing of bucket {bucket}"), error))?;
+        let truncated = answer.is_truncated().unwrap_or(false);
+        let next = answer.next_continuation_token().filter(|_| truncated).map(str::to_owned);
+        if truncated && next.is_none() {
+            return Err(Error::failed(format!(
+                "connection `{}`: listing of bucket {bucket}: the store says that there is more, but not where",
+                self.endpoint.name
+            )));
+        }
+        let objects = answer
+            .contents()
+            .iter()
+            .map(|object| ObjectInfo {
+                key: object.key().unwrap_or_default().to_owned(),
+                size: object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+                etag: bare(object.e_tag().unwrap_or_default()),
+                modified: object.last_modified().map_or(0, |date| date.secs()),
+            })
+            .collect();
+        Ok(Page { objects, next, encoded: answer.encoding_type() == Some(&EncodingType::Url) })
+    }
+
+    pub async fn bucket(&self, bucket: &str) -> Result<BucketState> {
+        patiently(|_| async {
+            match self.ask(Call::new(Method::HEAD, bucket, None)).await {
+                Ok(_) => Ok(BucketState::Usable),
+                Err(error) if error.kind == ErrorKind::Missing => Ok(BucketState::Absent),
+                Err(error) if error.code.as_deref() == Some("HTTP 403") => Ok(BucketState::Forbidden),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    pub async fn create_bucket(&self, bucket: &str) -> Result<()> {
+        let region = &self.endpoint.region;
+        let constraint = (self.endpoint.vendor.location_constraint && region != "us-east-1").then(|| {
+            CreateBucketConfiguration::builder()
+                .location_constraint(BucketLocationConstraint::from(region.as_str()))
+                .build()
+        });
+        self.sdk
+            .create_bucket()
+            .bucket(bucket)
+            .set_create_bucket_configuration(constraint)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| fault::of_sdk(&self.endpoint, &format!("creation of bucket {bucket}"), error))
+            .map_err(|error| match error.kind {
+                ErrorKind::Failed => error.hint(self.endpoint.vendor.bucket_hint),
+                _ => error,
+            })
+    }
+
+    pub async fn delete_bucket(&self, bucket: &str) -> Result<()> {
+        self.sdk
+            .delete_bucket()
+            .bucket(bucket)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| fault::of_sdk(&self.endpoint, &format!("deletion of bucket {bucket}"), error))
+    }
+
+    /// The bucket's CORS rules; `None` when it has none.
+    pub async fn cors(&self, bucket: &str) -> Result<Option<Vec<NamedCorsRule>>> {
+        let answer = self.sdk.get_bucket_cors().bucket(bucket).send().await;
+        match answer {
+            Ok(answer) => {
+                let rules: Vec<_> = answer.cors_rules().iter().map(from_sdk).collect();
+                Ok((!rules.is_empty()).then_some(rules))
+            }
+            Err(error) => {
+                let error = fault::of_sdk(&self.endpoint, &format!("CORS rules of bucket {bucket}"), error);
+                match error.code.as_deref() {
+                    Some("NoSuchCORSConfiguration") => Ok(None),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Sets all CORS rules of a bucket; none deletes them.
+    pub async fn set_cors(&self, bucket: &str, rules: &[NamedCorsRule]) -> Result<()> {
+        let doing = format!("setting the CORS rules of bucket {bucket}");
+        if rules.is_empty() {
+            let answer = self.sdk.delete_bucket_cors().bucket(bucket).send().await;
+            return answer.map(|_| ()).map_err(|error| fault::of_sdk(&self.endpoint, &doing, error));
+        }
+        let bad = |e: &dyn std::fmt::Display| Error::invalid(format!("{doing}: {e}"));
+        let rules: Vec<SdkCorsRule> =
+            rules.iter().map(to_sdk).collect::<Result<_, _>>().map_err(|e| bad(&e))?;
+        let configuration =
+            CorsConfiguration::builder().set_cors_rules(Some(rules)).build().map_err(|e| bad(&e))?;
+        self.sdk
+            .put_bucket_cors()
+            .bucket(bucket)
+            .cors_configuration(configuration)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))
+    }
+
+    /// Whether overwritten and deleted objects of the bucket stay as versions. Asked once.
+    pub async fn keeps_versions(&self, bucket: &str) -> Result<bool> {
+        if !self.endpoint.vendor.versions {
+            return Ok(false);
+        }
+        let mut known = self.versioning.lock().await;
+        if let Some(keeps) = known.get(bucket) {
+            return Ok(*keeps);
+        }
+        let answer = self.sdk.get_bucket_versioning().bucket(bucket).send().await;
+        let keeps = match answer {
+            Ok(answer) => answer.status() == Some(&BucketVersioningStatus::Enabled),
+            Err(error) => {
+                let error = fault::of_sdk(&self.endpoint, &format!("versioning of bucket {bucket}"), error);
+                // A store that doesn't know the question, or won't answer it, is taken to keep nothing.
+                if error.is_retryable() {
+                    return Err(error);
+                }
+                false
+            }
+        };
+        known.insert(bucket.to_owned(), keeps);
+        Ok(keeps)
+    }
+
+    /// The parts that an upload holds: number → (ETag, size). `missing` when there is no such upload.
+    pub async fn list_parts(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload: &str,
+    ) -> Result<HashMap<i32, (String, u64)>> {
+        let doing = format!("listing of the uploaded parts of {bucket}/{key}");
+        let mut parts = HashMap::new();
+        let mut marker = None;
+        loop {
+            let answer = self
+                .sdk
+                .list_parts()
+                .bucket(bucket)
+                .key(key)
+                .upload_id(upload)
+                .set_part_number_marker(marker.take())
+                .send()
+                .await
+                .map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))?;
+            for part in answer.parts() {
+                let size = part.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
+                let etag = bare(part.e_tag().unwrap_or_default());
+                parts.insert(part.part_number().unwrap_or(0), (etag, size));
+            }
+            match answer.next_part_number_marker() {
+                Some(next) if answer.is_truncated() == Some(true) => marker = Some(next.to_owned()),
+                _ => return Ok(parts),
+            }
+        }
+    }
+
+    /// Joins the parts (number, ETag) of an upload, once.
+    pub async fn complete_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload: &str,
+        parts: &[(i32, String)],
+        if_none: bool,
+    ) -> Result<()> {
+        let parts = parts
+            .iter()
+            .map(|(number, etag)| {
+                CompletedPart::builder().part_number(*number).e_tag(format!("\"{etag}\"")).build()
+            })
+            .collect();
+        self.sdk
+            .complete_multipart_upload()
+            .bucket(bucket)
+            .key(key)
+            .upload_id(upload)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
+            .set_if_none_match(if_none.then(|| "*".to_owned()))
+            .customize()
+            // A second attempt after a lost answer would find no upload: the caller asks HEAD instead.
+            .config_override(long().retry_config(RetryConfig::disabled()))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| {
+                fault::of_sdk(&self.endpoint, &format!("joining of the parts of {bucket}/{key}"), error)
+            })
+    }
+
+    /// Gives up an upload; one that isn't there is given up already.
+    pub async fn abort_upload(&self, bucket: &str, key: &str, upload: &str) -> Result<()> {
+        let answer = self.sdk.abort_multipart_upload().bucket(bucket).key(key).upload_id(upload).send().await;
+        match answer.map_err(|error| {
+            fault::of_sdk(&self.endpoint, &format!("giving up an upload of {bucket}/{key}"), error)
+        }) {
+            Err(error) if error.kind == ErrorKind::Missing => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// Open multipart uploads of exactly this key. A store that can't list them has none to tell of.
+    pub async fn open_uploads(&self, bucket: &str, key: &str) -> Result<Vec<OpenUpload>> {
+        let mut found = Vec::new();
+        let mut markers = (None, None);
+        loop {
+            let answer = self
+                .sdk
+                .list_multipart_uploads()
+                .bucket(bucket)
+                .prefix(key)
+                .set_key_marker(markers.0.take())
+                .set_upload_id_marker(markers.1.take())
+                .send()
+                .await
+                .map_err(|error| {
+                    fault::of_sdk(
+                        &self.endpoint,
+                        &format!("listing of the open uploads of {bucket}/{key}"),
+                        error,
+                    )
+                });
+            let answer = match answer {
+                Err(error) if error.kind == ErrorKind::Missing || fault::is_not_implemented(&error) => {
+                    return Ok(found);
+                }
+                other => other?,
+            };
+            for upload in answer.uploads() {
+                if upload.key() == Some(key)
+                    && let Some(id) = upload.upload_id()
+                {
+                    let initiated = upload.initiated().map_or(0, |date| date.secs());
+                    found.push(OpenUpload { id: id.to_owned(), initiated });
+                }
+            }
+            if answer.is_truncated() != Some(true) || answer.next_key_marker().is_none() {
+                return Ok(found);
+            }
+            markers = (
+                answer.next_key_marker().map(str::to_owned),
+                answer.next_upload_id_marker().filter(|id| !id.is_empty()).map(str::to_owned),
+            );
+        }
+    }
+
+    /// Copies an object within the store, with headers and metadata. Returns ETag and version.
+    pub async fn copy_within(
+        &self,
+        source: (&str, &str),
+        etag: &str,
+        sink: (&str, &str),
+    ) -> Result<(String, Option<String>)> {
+        let from = format!("{}/{}", encode(source.0, false), encode(source.1, true));
+        let answer = self
+            .sdk
+            .copy_object()
+            .bucket(sink.0)
+            .key(sink.1)
+            .copy_source(from)
+            .copy_source_if_match(format!("\"{etag}\""))
+            .customize()
+            .config_override(long())
+            .send()
+            .await
+            .map_err(|error| {
+                let doing =
+                    format!("copy of {}/{} to {}/{} within the store", source.0, source.1, sink.0, sink.1);
+                fault::of_sdk(&self.endpoint, &doing, error)
+            })?;
+        let etag =
+            answer.copy_object_result().and_then(|result| result.e_tag()).map(bare).unwrap_or_default();
+        Ok((etag, answer.version_id().map(str::to_owned)))
+    }
+
+    /// GETs an object by a presigned URL, once, without any credentials beside it.
+    pub async fn presigned_get(&self, bucket: &str, key: &str) -> Result<Reply> {
+        let doing = format!("presigned GET {bucket}/{key}");
+        let failed = |why: &dyn std::fmt::Display| {
+            Error::failed(format!("connection `{}`: {doing}: {why}", self.endpoint.name))
+        };
+        let validity = PresigningConfig::expires_in(Duration::from_secs(600)).map_err(|e| failed(&e))?;
+        let presigned = self
+            .sdk
+            .get_object()
+            .bucket(bucket)
+            .key(key)
+            .presigned(validity)
+            .await
+            .map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))?;
+        let mut request =
+            http::Request::new(Body::new(Empty::<Bytes>::new().map_err(|never| match never {})));
+        *request.uri_mut() =
+            presigned.uri().parse().map_err(|_| failed(&"the key makes no valid address"))?;
+        for (name, value) in presigned.headers() {
+            if let (Ok(name), Ok(value)) =
+                (http::HeaderName::from_bytes(name.as_bytes()), http::HeaderValue::from_str(value))
+            {
+                request.headers_mut().insert(name, value);
+            }
+        }
+        self.http.send(&self.endpoint, &doing, request, 0, Turn::Waits).await
+    }
+}
+
+fn from_sdk(rule: &SdkCorsRule) -> NamedCorsRule {
+    NamedCorsRule {
+        id: rule.id().map(str::to_owned),
+        rule: CorsRule {
+            allowed_origins: rule.allowed_origins().to_vec(),
+            allowed_methods: rule.allowed_methods().to_vec(),
+            allowed_headers: rule.allowed_headers().to_vec(),
+            expose_headers: rule.expose_headers().to_vec(),
+            max_age: rule.max_age_seconds().and_then(|age| u32::try_from(age).ok()),
+        },
+    }
+}
+
+fn to_sdk(named: &NamedCorsRule) -> Result<SdkCorsRule, aws_sdk_s3::error::BuildError> {
+    let rule = &named.rule;
+    let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+    SdkCorsRule::builder()
+        .set_id(named.id.clone())
+        .set_allowed_origins(Some(rule.allowed_origins.clone()))
+        .set_allowed_methods(Some(rule.allowed_methods.clone()))
+        .set_allowed_headers(some(&rule.allowed_headers))
+        .set_expose_headers(some(&rule.expose_headers))
+        .set_max_age_seconds(rule.max_age.and_then(|age| i32::try_from(age).ok()))
+        .build()
+}

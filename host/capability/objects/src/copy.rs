@@ -1,0 +1,330 @@
+//! Copying one object: within a store, in one request, through transforms, or (in `multipart`) in parts.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use godwit_model::capability::{Ledger, StepScope};
+use godwit_model::effect::{CopyObject, Done, Evidence, Replaces};
+use godwit_model::{Error, ErrorKind, Result};
+use serde_json::json;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::fault;
+use crate::guarded::{Content, Placed, Sink};
+use crate::kept::Kept;
+use crate::multipart;
+use crate::source::{Held, Source};
+use crate::store::{Store, is_last, pause};
+
+/// What a copy holds, sends at once and splits, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// The most that one request holds in memory; larger bodies are streamed.
+    pub held: u64,
+    /// The most that goes by a single PUT.
+    pub single: u64,
+    /// A part of a multipart upload. All parts but the last have one size, which R2 insists on.
+    pub part: u64,
+    pub max_parts: u64,
+    /// Parts of one object under way at once.
+    pub parts_at_once: usize,
+    /// All that is held in memory, over all objects.
+    pub memory: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            held: 8 << 20,
+            single: 16 << 20,
+            part: 8 << 20,
+            // S3 API, "Multipart upload limits".
+            max_parts: 10_000,
+            parts_at_once: 4,
+            memory: 128 << 20,
+        }
+    }
+}
+
+impl Sizes {
+    /// The size of all parts but the last: a multiple of `part` that keeps their number within bounds.
+    pub fn part_of(&self, size: u64) -> u64 {
+        self.part * size.div_ceil(self.part * self.max_parts).max(1)
+    }
+}
+
+/// The largest object that one request copies within a store (S3 API, CopyObject).
+const WITHIN_LIMIT: u64 = 5 << 30;
+/// The unit in which memory is handed out.
+const MEMORY_UNIT: u64 = 64 << 10;
+
+/// The memory that copies may hold.
+pub(crate) struct Memory {
+    units: Semaphore,
+    total: u32,
+}
+
+impl Memory {
+    pub fn new(sizes: &Sizes) -> Self {
+        let total = u32::try_from(sizes.memory.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX).max(1);
+        Self { units: Semaphore::new(total as usize), total }
+    }
+
+    /// Waits for room for `len` bytes. What holds a permit waits for no second one.
+    pub async fn take(&self, len: u64) -> SemaphorePermit<'_> {
+        let units = u32::try_from(len.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX).clamp(1, self.total);
+        self.units.acquire_many(units).await.expect("the semaphore stays open")
+    }
+}
+
+/// One copy under way.
+pub(crate) struct Copy<'a> {
+    pub scope: &'a StepScope,
+    pub action: &'a CopyObject,
+    pub from: &'a Arc<Store>,
+    pub to: &'a Arc<Store>,
+    pub ledger: &'a dyn Ledger,
+    pub sizes: &'a Sizes,
+    pub memory: &'a Memory,
+}
+
+impl<'a> Copy<'a> {
+    pub fn label(&self) -> String {
+        format!("{}/{}", self.action.source.bucket, self.action.source.key)
+    }
+
+    pub fn source(&self) -> Source<'a> {
+        Source {
+            store: self.from,
+            bucket: &self.action.source.bucket,
+            key: &self.action.source.key,
+            size: self.action.size,
+            etag: &self.action.etag,
+        }
+    }
+
+    pub fn sink(&self) -> Sink<'a> {
+        Sink {
+            store: self.to,
+            bucket: &self.action.sink.bucket,
+            key: &self.action.sink.key,
+            replaces: &self.action.replaces,
+        }
+    }
+
+    /// Counts bytes that arrived.
+    pub fn moved(&self, bytes: u64) {
+        self.scope.progress.transfer(&self.label(), 0, bytes);
+    }
+
+    /// Copies the object. `maybe_ours`: an earlier attempt may have done so, wholly or in part.
+    pub async fn run(&self, maybe_ours: bool) -> Result<Done> {
+        let placed = if self.scope.transforms.applies(&self.label()) {
+            self.transformed(maybe_ours).await?
+        } else if let Some(placed) = self.within(maybe_ours).await? {
+            self.moved(placed.size);
+            placed
+        } else if self.action.size > self.sizes.single {
+            multipart::Upload { copy: self }.run(maybe_ours).await?
+        } else {
+            let placed = self.single(maybe_ours).await?;
+            self.moved(placed.size);
+            placed
+        };
+        self.scope.progress.transfer(&self.label(), 1, 0);
+        Ok(done(placed))
+    }
+
+    async fn single(&self, maybe_ours: bool) -> Result<Placed> {
+        if self.action.size > self.sizes.held {
+            return self.sink().put(Content::Streamed(self.source()), maybe_ours).await;
+        }
+        let _room = self.memory.take(self.action.size).await;
+        let (held, kept) = self.source().hold(None).await?;
+        self.sink().put(Content::Held(&held, &kept), maybe_ours).await
+    }
+
+    /// By one request, where source and sink are one store under one account. `None` where that can't be.
+    async fn within(&self, mut maybe_ours: bool) -> Result<Option<Placed>> {
+        if !self.to.endpoint.is_same_account(&self.from.endpoint) || self.action.size > WITHIN_LIMIT {
+            return Ok(None);
+        }
+        let (source, sink) = (self.source(), self.sink());
+        let mut attempt = 0;
+        loop {
+            let content = Content::Streamed(source);
+            if let Some(head) = sink.look(maybe_ours.then_some(content)).await? {
+                return Ok(Some(Placed::found(head, String::new())));
+            }
+            match self.to.copy_within((source.bucket, source.key), source.etag, (sink.bucket, sink.key)).await
+            {
+                Ok((etag, version)) => {
+                    let etag = match etag.is_empty() {
+                        false => etag,
+                        true => self
+                            .to
+                            .head(sink.bucket, sink.key)
+                            .await?
+                            .map(|head| head.etag)
+                            .unwrap_or_default(),
+                    };
+                    let digest = String::new();
+                    return Ok(Some(Placed { etag, size: source.size, version, digest, notes: Vec::new() }));
+                }
+                Err(error) if fault::is_not_implemented(&error) => return Ok(None),
+                Err(error) if error.kind == ErrorKind::Conflict => {
+                    return Err(error.hint("the source changed after it was listed: start a new run"));
+                }
+                Err(error) if error.is_retryable() && !is_last(attempt) => {
+                    maybe_ours = true;
+                    pause(attempt).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Through the transforms of the step. What comes out has no known length, so it is held up to one part, then sent
+    /// in parts, one after the other. A resumed one begins anew.
+    async fn transformed(&self, maybe_ours: bool) -> Result<Placed> {
+        let upload = multipart::Upload { copy: self };
+        upload.give_up_former().await?;
+        let mut attempt = 0;
+        let mut maybe_ours = maybe_ours;
+        loop {
+            match self.transform_once(&upload, maybe_ours).await {
+                Err(error) if error.is_retryable() && !is_last(attempt) => {
+                    upload.give_up_former().await?;
+                    maybe_ours = true;
+                    pause(attempt).await;
+                    attempt += 1;
+                }
+                Err(error) => {
+                    if !error.is_retryable() {
+                        upload.give_up_former().await?;
+                    }
+                    return Err(error);
+                }
+                Ok(placed) => return Ok(placed),
+            }
+        }
+    }
+
+    async fn transform_once(&self, upload: &multipart::Upload<'_>, maybe_ours: bool) -> Result<Placed> {
+        let label = self.label();
+        let part = self.sizes.part_of(self.action.size.saturating_mul(2));
+        let _room = self.memory.take(part * 2).await;
+        let (mut reply, len) = self.source().open(None).await?;
+        reply.release();
+        let kept = Kept::of(&reply.headers);
+        let shape = json!({
+            "kind": "object",
+            "bucket": self.action.source.bucket,
+            "key": self.action.source.key,
+            "content_type": kept.standard().get("content-type"),
+        });
+        let mut pipes = self.scope.transforms.open(&label, &shape).await?;
+        let mut gathered = BytesMut::new();
+        let mut parts = multipart::Sequence::default();
+        let mut read = 0;
+        loop {
+            let chunk = reply.chunk(&self.from.endpoint, &label).await?;
+            let ended = chunk.is_none();
+            if let Some(chunk) = chunk {
+                read += chunk.len() as u64;
+                let mut bytes = chunk.to_vec();
+                for pipe in &mut pipes {
+                    bytes = pipe.push(&bytes).await.map_err(|e| e.context(&label))?;
+                }
+                gathered.extend_from_slice(&bytes);
+            } else {
+                if read != len {
+                    return Err(Error::unavailable(format!(
+                        "{label}: the body ended after {read} of {len} bytes"
+                    )));
+                }
+                // What one pipe holds back goes through all that come after it.
+                for first in 0..pipes.len() {
+                    let mut bytes = pipes[first].finish().await.map_err(|e| e.context(&label))?;
+                    for pipe in &mut pipes[first + 1..] {
+                        bytes = pipe.push(&bytes).await.map_err(|e| e.context(&label))?;
+                    }
+                    gathered.extend_from_slice(&bytes);
+                }
+            }
+            while gathered.len() as u64 > part || (ended && parts.begun() && !gathered.is_empty()) {
+                let take = gathered.len().min(usize::try_from(part).unwrap_or(usize::MAX));
+                let held = Held::new(gathered.split_to(take).freeze());
+                self.moved(held.digests.len);
+                upload.append(&mut parts, held, &kept).await?;
+            }
+            if !ended {
+                continue;
+            }
+            if parts.begun() {
+                return upload.complete_sequence(parts, &kept).await;
+            }
+            let held = Held::new(gathered.freeze());
+            self.moved(held.digests.len);
+            return self.sink().put(Content::Held(&held, &kept), maybe_ours).await;
+        }
+    }
+}
+
+/// The outcome of a write. `evidence` is what HEAD will say of the object while it is the one that was written: the
+/// store has checked the content against an MD5 on arrival, and an ETag changes with the object.
+pub(crate) fn done(placed: Placed) -> Done {
+    Done {
+        result: json!({ "bytes": placed.size, "etag": placed.etag, "digest": placed.digest }),
+        evidence: Some(Evidence { items: 1, bytes: placed.size, digest: format!("etag:{}", placed.etag) }),
+        fingerprint: match &placed.version {
+            Some(version) => json!({ "etag": placed.etag, "size": placed.size, "version": version }),
+            None => json!({ "etag": placed.etag, "size": placed.size }),
+        },
+        notes: placed.notes,
+    }
+}
+
+/// Puts bytes of the plugin's own.
+pub(crate) async fn put_bytes(
+    sink: Sink<'_>,
+    bytes: Vec<u8>,
+    content_type: Option<&str>,
+    maybe_ours: bool,
+) -> Result<Done> {
+    let kept = Kept::content_type(content_type).ok_or_else(|| {
+        Error::invalid(format!("{}/{}: the content type is no header value", sink.bucket, sink.key))
+    })?;
+    let held = Held::new(Bytes::from(bytes));
+    Ok(done(sink.put(Content::Held(&held, &kept), maybe_ours).await?))
+}
+
+/// `a → b`, or the place alone where both are called the same.
+pub(crate) fn title(action: &CopyObject) -> String {
+    let from = format!("{}/{}", action.source.bucket, action.source.key);
+    let to = format!("{}/{}", action.sink.bucket, action.sink.key);
+    let verb = match action.replaces {
+        Replaces::Nothing => "copy",
+        Replaces::Object { .. } => "overwrite",
+    };
+    match action.replaces {
+        Replaces::Nothing => format!("{verb} {from} → {to}"),
+        Replaces::Object { .. } => format!("{verb} {to} by {from}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_grow_with_the_object_and_stay_equal() {
+        let sizes = Sizes::default();
+        assert_eq!(sizes.part_of(17 << 20), 8 << 20);
+        assert_eq!(sizes.part_of(10_000 * (8 << 20)), 8 << 20);
+        assert_eq!(sizes.part_of(10_000 * (8 << 20) + 1), 16 << 20);
+        let largest = 5u64 << 40;
+        assert!(largest.div_ceil(sizes.part_of(largest)) <= sizes.max_parts);
+    }
+}

@@ -1,0 +1,356 @@
+//! Writing one object in one request, without overwriting anything but what the effect expects there.
+//!
+//! `If-None-Match` and `If-Match` do that in the store, where the store honours them. Whether it does is found out at the
+//! first write of a small object: the same bytes are put again under `If-None-Match: *`, which has to be refused.
+//! Until then, and where it doesn't, HEAD asks first.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use godwit_model::effect::Replaces;
+use godwit_model::ids::hex;
+use godwit_model::{Error, ErrorKind, Result};
+use http::HeaderMap;
+
+use crate::fault;
+use crate::http::Turn;
+use crate::kept::Kept;
+use crate::source::{Digests, Held, Source, Streaming, is_md5};
+use crate::store::{Head, Payload, Store, Written, ascii, is_last, patiently, pause};
+use crate::vendor::Vendor;
+
+/// The largest content that is sent twice to find out whether conditions are honoured.
+const PROBE_LIMIT: u64 = 1 << 20;
+
+/// What is known of conditions on a PUT to one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Belief {
+    Unknown,
+    Honoured,
+    Ignored,
+}
+
+/// What a connection has learnt of its endpoint.
+pub(crate) struct Beliefs {
+    conditions: AtomicU8,
+    probing: tokio::sync::Mutex<()>,
+    /// Whether a `+` in an encoded listing is a space.
+    pub plus: tokio::sync::Mutex<Option<bool>>,
+}
+
+impl Beliefs {
+    pub fn new(vendor: &Vendor) -> Self {
+        Self {
+            conditions: AtomicU8::new(if vendor.ignores_conditions { 2 } else { 0 }),
+            probing: tokio::sync::Mutex::new(()),
+            plus: tokio::sync::Mutex::new(vendor.plus_is_space),
+        }
+    }
+
+    pub fn conditions(&self) -> Belief {
+        match self.conditions.load(Ordering::Relaxed) {
+            0 => Belief::Unknown,
+            1 => Belief::Honoured,
+            _ => Belief::Ignored,
+        }
+    }
+
+    fn learn(&self, belief: Belief) {
+        self.conditions.store(belief as u8, Ordering::Relaxed);
+    }
+}
+
+/// Where a write goes, and what it expects there.
+#[derive(Clone, Copy)]
+pub(crate) struct Sink<'a> {
+    pub store: &'a Store,
+    pub bucket: &'a str,
+    pub key: &'a str,
+    pub replaces: &'a Replaces,
+}
+
+/// What a write puts there.
+#[derive(Clone, Copy)]
+pub(crate) enum Content<'a> {
+    Held(&'a Held, &'a Kept),
+    /// Streamed from there, whole; opened anew at each attempt.
+    Streamed(Source<'a>),
+}
+
+/// An object where the effect wanted it.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    pub etag: String,
+    pub size: u64,
+    pub version: Option<String>,
+    /// `<algorithm>:<hex>` of the content as sent; empty where it wasn't seen.
+    pub digest: String,
+    pub notes: Vec<String>,
+}
+
+impl Placed {
+    /// One that an earlier attempt left.
+    pub fn found(head: Head, digest: String) -> Self {
+        Self { etag: head.etag, size: head.size, version: head.version, digest, notes: Vec::new() }
+    }
+}
+
+impl Sink<'_> {
+    fn label(&self) -> String {
+        format!("{}/{}", self.bucket, self.key)
+    }
+
+    /// Whether what HEAD finds is what the write expects there.
+    pub fn admits(&self, found: Option<&Head>) -> bool {
+        match (self.replaces, found) {
+            (Replaces::Nothing, None) => true,
+            (Replaces::Object { etag }, Some(head)) => head.etag == *etag,
+            _ => false,
+        }
+    }
+
+    /// The conflict of finding something else there.
+    pub fn conflict(&self, found: Option<&Head>) -> Error {
+        let what = match (self.replaces, found) {
+            (_, None) => "is gone, though it was to be overwritten".to_owned(),
+            (Replaces::Nothing, Some(head)) => {
+                format!("is already there ({} bytes, ETag {})", head.size, head.etag)
+            }
+            (Replaces::Object { etag }, Some(head)) => {
+                format!("has changed: its ETag is {}, and {etag} was to be overwritten", head.etag)
+            }
+        };
+        Error::conflict(format!("connection `{}`: {} {what}", self.store.endpoint.name, self.label()))
+            .hint("find out who writes to the target; then move the object away, or start a new run")
+    }
+
+    /// Asks HEAD: `None` when the write may go ahead, the object when it is there already as an earlier attempt of
+    /// this effect left it, a conflict otherwise.
+    pub async fn look(&self, content: Option<Content<'_>>) -> Result<Option<Head>> {
+        let found = self.store.head(self.bucket, self.key).await?;
+        if self.admits(found.as_ref()) {
+            return Ok(None);
+        }
+        match (found, content) {
+            (Some(head), Some(content)) if self.holds(&head, content).await? => Ok(Some(head)),
+            (found, _) => Err(self.conflict(found.as_ref())),
+        }
+    }
+
+    /// Whether the object there has this content.
+    async fn holds(&self, head: &Head, content: Content<'_>) -> Result<bool> {
+        let here = Source {
+            store: self.store,
+            bucket: self.bucket,
+            key: self.key,
+            size: head.size,
+            etag: &head.etag,
+        };
+        let speaks = self.store.endpoint.vendor.md5_etags && is_md5(&head.etag);
+        match content {
+            Content::Held(held, _) => {
+                if head.size != held.digests.len {
+                    return Ok(false);
+                }
+                if speaks && head.etag == hex(&held.digests.md5) {
+                    return Ok(true);
+                }
+                Ok(here.digests(None).await?.0 == held.digests)
+            }
+            Content::Streamed(source) => {
+                if head.size != source.size {
+                    return Ok(false);
+                }
+                if speaks
+                    && source.store.endpoint.vendor.md5_etags
+                    && is_md5(source.etag)
+                    && head.etag == source.etag
+                {
+                    return Ok(true);
+                }
+                Ok(here.digests(None).await?.0 == source.digests(None).await?.0)
+            }
+        }
+    }
+
+    /// Puts the content there. `maybe_ours` says that an earlier attempt of this effect may have done so.
+    pub async fn put(&self, content: Content<'_>, mut maybe_ours: bool) -> Result<Placed> {
+        let mut attempt = 0;
+        loop {
+            match self.put_once(content, maybe_ours).await {
+                Ok(placed) => return Ok(placed),
+                Err(error) if error.is_retryable() && !is_last(attempt) => {
+                    // The request may have arrived although no answer came.
+                    maybe_ours = true;
+                    pause(attempt).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn put_once(&self, content: Content<'_>, maybe_ours: bool) -> Result<Placed> {
+        let beliefs = &self.store.beliefs;
+        let mut belief = beliefs.conditions();
+        let ours = maybe_ours.then_some(content);
+        loop {
+            // Asked first in any case: an overwrite, since what it destroys is worth a round trip, and a streamed body,
+            // which is mostly sent in vain before a refusal is read.
+            let asks =
+                matches!(self.replaces, Replaces::Object { .. }) || matches!(content, Content::Streamed(_));
+            if (belief != Belief::Honoured || asks)
+                && let Some(head) = self.look(ours).await?
+            {
+                return Ok(Placed::found(head, digest_of(content)));
+            }
+            // The source is opened apart, so that its refusals are not taken for the sink's.
+            let streaming = match content {
+                Content::Held(..) => None,
+                Content::Streamed(source) => Some(patiently(|_| source.stream(None)).await?),
+            };
+            match self.send(content, streaming, belief != Belief::Ignored).await {
+                Ok((written, digests, kept)) => {
+                    let checked = matches!(content, Content::Held(..));
+                    let note = confirm(self.store, &self.label(), &written, &digests, checked)?;
+                    let mut placed = Placed {
+                        etag: written.etag,
+                        size: digests.len,
+                        version: written.version,
+                        digest: format!("sha256:{}", digests.sha256_hex()),
+                        notes: note.into_iter().chain(kept.note()).collect(),
+                    };
+                    if placed.etag.is_empty() {
+                        let head = self.store.head(self.bucket, self.key).await?;
+                        placed.etag = head.ok_or_else(|| self.conflict(None))?.etag;
+                    }
+                    if belief == Belief::Unknown {
+                        self.probe(content, &mut placed).await;
+                    }
+                    return Ok(placed);
+                }
+                // The store has no such condition.
+                Err(error) if belief != Belief::Ignored && fault::is_not_implemented(&error) => {
+                    beliefs.learn(Belief::Ignored);
+                    belief = Belief::Ignored;
+                }
+                Err(error) if error.kind == ErrorKind::Conflict => {
+                    return match self.look(ours).await? {
+                        Some(head) => Ok(Placed::found(head, digest_of(content))),
+                        // What stood in the way is gone again: another writer is at work.
+                        None => Err(Error::unavailable(error.message)),
+                    };
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        content: Content<'_>,
+        streaming: Option<Streaming>,
+        conditional: bool,
+    ) -> Result<(Written, Digests, Kept)> {
+        let mut condition = HeaderMap::new();
+        match self.replaces {
+            _ if !conditional => {}
+            Replaces::Nothing => _ = condition.insert(http::header::IF_NONE_MATCH, ascii("*")?),
+            Replaces::Object { etag } => {
+                condition.insert(http::header::IF_MATCH, ascii(&format!("\"{etag}\""))?);
+            }
+        }
+        if let Some(streaming) = streaming {
+            condition.extend(streaming.kept.headers());
+            let payload = Payload::Streamed { body: streaming.body, len: streaming.len };
+            let written =
+                self.store.put(self.bucket, self.key, Vec::new(), condition, payload, Turn::Rides).await;
+            // Where the source broke, that is the cause, whatever the sink made of it.
+            let digests = Streaming::end_of(&streaming.end)?;
+            let written = written?;
+            let digests = digests.ok_or_else(|| {
+                Error::unavailable(format!("{} was confirmed before all of it was sent", self.label()))
+            })?;
+            return Ok((written, digests, streaming.kept));
+        }
+        let Content::Held(held, kept) = content else {
+            return Err(Error::host(format!("{}: no body to send", self.label())));
+        };
+        condition.extend(kept.headers());
+        condition.insert("content-md5", ascii(&BASE64.encode(held.digests.md5))?);
+        let written =
+            self.store.put(self.bucket, self.key, Vec::new(), condition, payload(held), Turn::Waits).await?;
+        Ok((written, held.digests.clone(), kept.clone()))
+    }
+
+    /// Finds out whether `If-None-Match: *` is honoured, by an object that this effect has just made.
+    async fn probe(&self, content: Content<'_>, placed: &mut Placed) {
+        let Content::Held(held, kept) = content else { return };
+        if *self.replaces != Replaces::Nothing || held.digests.len > PROBE_LIMIT {
+            return;
+        }
+        let Ok(_turn) = self.store.beliefs.probing.try_lock() else { return };
+        if self.store.beliefs.conditions() != Belief::Unknown {
+            return;
+        }
+        match self.send(Content::Held(held, kept), None, true).await {
+            Err(error) if error.kind == ErrorKind::Conflict => self.store.beliefs.learn(Belief::Honoured),
+            Ok((again, _, _)) => {
+                tracing::info!(connection = %self.store.endpoint.name, "the store ignores If-None-Match: HEAD asks first");
+                self.store.beliefs.learn(Belief::Ignored);
+                // Where versions are kept there is one too many now.
+                if let (Some(first), true) = (&placed.version, again.version.is_some())
+                    && again.version != placed.version
+                    && let Err(error) = self.store.delete(self.bucket, self.key, Some(first)).await
+                {
+                    placed.notes.push(format!("a spare version {first} could not be deleted: {error}"));
+                }
+                placed.version = again.version;
+                if !again.etag.is_empty() {
+                    placed.etag = again.etag;
+                }
+            }
+            // Nothing learnt; the next small object tries again.
+            Err(error) => tracing::debug!(%error, "the probe of conditions failed"),
+        }
+    }
+}
+
+fn digest_of(content: Content<'_>) -> String {
+    match content {
+        Content::Held(held, _) => format!("sha256:{}", held.digests.sha256_hex()),
+        Content::Streamed(_) => String::new(),
+    }
+}
+
+pub(crate) fn payload(held: &Held) -> Payload {
+    Payload::Held { bytes: held.bytes.clone(), sha256: held.digests.sha256_hex() }
+}
+
+/// Compares the ETag answered with the MD5 of what was sent, where the vendor's ETags mean that. `checked` says that the
+/// request carried an MD5 of its own; without one, a note says where nothing could be compared.
+pub(crate) fn confirm(
+    store: &Store,
+    label: &str,
+    written: &Written,
+    digests: &Digests,
+    checked: bool,
+) -> Result<Option<String>> {
+    if written.opaque_etag || !store.endpoint.vendor.md5_etags || !is_md5(&written.etag) {
+        return Ok((!checked).then(|| {
+            format!("{label}: the store gave no digest to compare; only the length is known to be right")
+        }));
+    }
+    if written.etag.eq_ignore_ascii_case(&hex(&digests.md5)) {
+        return Ok(None);
+    }
+    Err(Error::failed(format!(
+        "connection `{}`: {label}: the store confirmed other content than was sent (ETag {}, MD5 {})",
+        store.endpoint.name,
+        written.etag,
+        hex(&digests.md5)
+    ))
+    .code("ETag")
+    .hint("resume the run; if it happens again, the store or something in front of it alters content"))
+}

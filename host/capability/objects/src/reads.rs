@@ -1,0 +1,214 @@
+//! What a guest may read: listings, heads, CORS rules, a presigned GET.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use godwit_model::capability::{Bucketed, Listing, ObjectHead, ObjectInfo, ObjectReads, PresignedGet};
+use godwit_model::ids::hex;
+use godwit_model::plugin::Grant;
+use godwit_model::{Digest, Error, Json, Result};
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinHandle;
+
+use crate::Objects;
+use crate::control::{BucketState, Page};
+use crate::store::{Store, patiently};
+
+#[async_trait]
+impl ObjectReads for Objects {
+    async fn list(&self, grant: &Grant, bucket: &str, prefix: &str) -> Result<Box<dyn Listing>> {
+        let store = self.store(&grant.connection)?;
+        let mut pages = Pages {
+            store: store.clone(),
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+            coming: None,
+            last: None,
+        };
+        // The first page is fetched here, so that a missing bucket is told at once.
+        let first = store.list_page(bucket, prefix, None).await?;
+        pages.coming = Some(tokio::spawn(async move { Ok(first) }));
+        Ok(Box::new(pages))
+    }
+
+    async fn head(&self, grant: &Grant, at: &Bucketed) -> Result<Option<ObjectHead>> {
+        let store = self.store(&grant.connection)?;
+        Ok(store.head(&at.bucket, &at.key).await?.map(|head| ObjectHead {
+            headers: head.kept.standard(),
+            metadata: head.kept.user(),
+            info: ObjectInfo {
+                key: at.key.clone(),
+                size: head.size,
+                etag: head.etag,
+                modified: head.modified,
+            },
+        }))
+    }
+
+    async fn bucket_exists(&self, grant: &Grant, bucket: &str) -> Result<bool> {
+        let store = self.store(&grant.connection)?;
+        match store.bucket(bucket).await? {
+            BucketState::Usable => Ok(true),
+            BucketState::Absent => Ok(false),
+            BucketState::Forbidden => Err(forbidden(store, bucket)),
+        }
+    }
+
+    async fn cors(&self, grant: &Grant, bucket: &str) -> Result<Option<Json>> {
+        let rules = self.store(&grant.connection)?.cors(bucket).await?;
+        rules
+            .map(|rules| serde_json::to_value(rules.iter().map(|named| &named.rule).collect::<Vec<_>>()))
+            .transpose()
+            .map_err(|e| Error::host(format!("CORS rules of bucket {bucket} make no JSON: {e}")))
+    }
+
+    async fn presigned_get(&self, grant: &Grant, at: &Bucketed) -> Result<PresignedGet> {
+        let store = self.store(&grant.connection)?;
+        let doing = format!("presigned GET {}/{}", at.bucket, at.key);
+        patiently(|_| async {
+            let mut reply = store.presigned_get(&at.bucket, &at.key).await?;
+            if matches!(reply.status, 429 | 500 | 502 | 503 | 504) {
+                return Err(crate::fault::of_answer(&store.endpoint, &doing, reply.status, None, None));
+            }
+            let (mut fold, mut bytes) = (Sha256::new(), 0);
+            while let Some(chunk) = reply.chunk(&store.endpoint, &doing).await? {
+                fold.update(&chunk);
+                bytes += chunk.len() as u64;
+            }
+            Ok(PresignedGet { status: reply.status, bytes, sha256: Digest::new(hex(&fold.finalize())) })
+        })
+        .await
+    }
+}
+
+/// A bucket that is somebody else's, or hidden from these credentials.
+pub(crate) fn forbidden(store: &Store, bucket: &str) -> Error {
+    Error::failed(format!(
+        "connection `{}`: bucket {bucket} exists, but its owner lets these credentials do nothing there",
+        store.endpoint.name
+    ))
+    .code("HTTP 403")
+    .hint("check the bucket's name and the rights of the access key")
+}
+
+/// A listing, one page ahead of its reader.
+struct Pages {
+    store: Arc<Store>,
+    bucket: String,
+    prefix: String,
+    coming: Option<JoinHandle<Result<Page>>>,
+    last: Option<String>,
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        if let Some(coming) = &self.coming {
+            coming.abort();
+        }
+    }
+}
+
+#[async_trait]
+impl Listing for Pages {
+    async fn next(&mut self) -> Result<Vec<ObjectInfo>> {
+        loop {
+            let Some(coming) = self.coming.take() else { return Ok(Vec::new()) };
+            let page = coming.await.map_err(|e| Error::host(format!("a listing was cut off: {e}")))??;
+            if let Some(token) = page.next {
+                let (store, bucket, prefix) = (self.store.clone(), self.bucket.clone(), self.prefix.clone());
+                self.coming =
+                    Some(tokio::spawn(async move { store.list_page(&bucket, &prefix, Some(token)).await }));
+            }
+            let mut objects = page.objects;
+            if page.encoded {
+                decode_keys(&self.store, &self.bucket, &mut objects).await?;
+            }
+            for object in &objects {
+                if self.last.as_ref().is_some_and(|last| *last >= object.key) {
+                    return Err(Error::failed(format!(
+                        "connection `{}`: the listing of bucket {} isn't in the order of the keys' bytes: {} comes after {}",
+                        self.store.endpoint.name,
+                        self.bucket,
+                        object.key,
+                        self.last.as_deref().unwrap_or_default()
+                    )));
+                }
+                self.last = Some(object.key.clone());
+            }
+            if !objects.is_empty() {
+                return Ok(objects);
+            }
+        }
+    }
+}
+
+/// Undoes `encoding-type=url`. Some stores write a space as `+` (as AWS does), others leave a `+` of the key as it is;
+/// where the vendor's habit isn't known, HEAD of both readings of the first such key tells.
+async fn decode_keys(store: &Store, bucket: &str, objects: &mut [ObjectInfo]) -> Result<()> {
+    let mut plus = None;
+    for object in objects {
+        if object.key.contains('+') && plus.is_none() {
+            plus = Some(plus_is_space(store, bucket, &object.key).await?);
+        }
+        object.key = decode(&object.key, plus.unwrap_or(true)).ok_or_else(|| {
+            Error::failed(format!(
+                "connection `{}`: bucket {bucket}: the listed key `{}` is not UTF-8",
+                store.endpoint.name, object.key
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+async fn plus_is_space(store: &Store, bucket: &str, listed: &str) -> Result<bool> {
+    let mut known = store.beliefs.plus.lock().await;
+    if let Some(known) = *known {
+        return Ok(known);
+    }
+    let (Some(space), Some(literal)) = (decode(listed, true), decode(listed, false)) else { return Ok(true) };
+    let found = (store.head(bucket, &space).await?.is_some(), store.head(bucket, &literal).await?.is_some());
+    match found {
+        (true, false) => *known = Some(true),
+        (false, true) => *known = Some(false),
+        // Both are there, or neither is any more: this key decides nothing.
+        _ => return Ok(true),
+    }
+    Ok(found.0)
+}
+
+/// A key of a listing under `encoding-type=url`; `None` when it isn't UTF-8.
+pub(crate) fn decode(text: &str, plus_is_space: bool) -> Option<String> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let code = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
+            .flatten();
+        match code {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(if bytes[at] == b'+' && plus_is_space { b' ' } else { bytes[at] });
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode;
+
+    #[test]
+    fn listed_keys_are_decoded_byte_for_byte() {
+        assert_eq!(decode("a%2Bb+c%2F%2f%25", true).as_deref(), Some("a+b c//%"));
+        assert_eq!(decode("a+b%20c", false).as_deref(), Some("a+b c"));
+        assert_eq!(decode("%C3%BC/u%CC%88", true).as_deref(), Some("ü/u\u{308}"));
+        assert_eq!(decode("100%", true).as_deref(), Some("100%"));
+        assert_eq!(decode("%ff", true), None);
+    }
+}

@@ -1,0 +1,286 @@
+//! Reading an object: whole, in ranges, held or streamed, and never anything but the object that was listed.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use godwit_model::ids::hex;
+use godwit_model::{Error, ErrorKind, Result};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use md5::Md5;
+use sha2::{Digest as _, Sha256};
+
+use crate::http::{Body, BoxError, Reply};
+use crate::kept::Kept;
+use crate::store::{Store, bare, patiently};
+
+/// Digests folded while bytes pass.
+#[derive(Clone, Default)]
+pub(crate) struct Fold {
+    md5: Md5,
+    sha256: Sha256,
+    len: u64,
+}
+
+/// What a fold came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Digests {
+    pub md5: [u8; 16],
+    pub sha256: [u8; 32],
+    pub len: u64,
+}
+
+impl Fold {
+    pub fn push(&mut self, chunk: &[u8]) {
+        self.md5.update(chunk);
+        self.sha256.update(chunk);
+        self.len += chunk.len() as u64;
+    }
+
+    pub fn finish(self) -> Digests {
+        Digests { md5: self.md5.finalize().into(), sha256: self.sha256.finalize().into(), len: self.len }
+    }
+}
+
+impl Digests {
+    pub fn sha256_hex(&self) -> String {
+        hex(&self.sha256)
+    }
+}
+
+/// Bytes in memory, with their digests.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub bytes: Bytes,
+    pub digests: Digests,
+}
+
+impl Held {
+    pub fn new(bytes: Bytes) -> Self {
+        let mut fold = Fold::default();
+        fold.push(&bytes);
+        Self { bytes, digests: fold.finish() }
+    }
+}
+
+/// First and last byte.
+pub(crate) type Range = (u64, u64);
+
+/// One object as it was listed.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub store: &'a Store,
+    pub bucket: &'a str,
+    pub key: &'a str,
+    pub size: u64,
+    pub etag: &'a str,
+}
+
+/// A streamed body on its way into another request.
+pub(crate) struct Streaming {
+    pub body: Body,
+    pub len: u64,
+    pub kept: Kept,
+    pub end: Arc<Mutex<End>>,
+}
+
+/// How far a streamed body has come.
+pub(crate) enum End {
+    Open,
+    Whole(Digests),
+    Broken(Error),
+}
+
+impl Source<'_> {
+    fn doing(&self) -> String {
+        format!("GET {}/{}", self.bucket, self.key)
+    }
+
+    fn error(&self, make: impl Fn(String) -> Error, why: &str) -> Error {
+        make(format!("connection `{}`: {}: {why}", self.store.endpoint.name, self.doing()))
+    }
+
+    fn changed(&self) -> Error {
+        self.error(
+            Error::conflict,
+            &format!("the object is no longer the one that was listed (ETag {})", self.etag),
+        )
+        .hint("stop what writes to the source, then start a new run")
+    }
+
+    /// Begins to read, once, and makes sure that it is this object and this range that comes.
+    pub async fn open(&self, range: Option<Range>) -> Result<(Reply, u64)> {
+        let etag = (!self.etag.is_empty()).then_some(self.etag);
+        let reply = match self.store.get(self.bucket, self.key, range, etag).await {
+            Err(error) if error.kind == ErrorKind::Conflict => return Err(self.changed()),
+            other => other?,
+        };
+        if let Some(seen) = reply.header("etag")
+            && etag.is_some_and(|etag| bare(&seen) != etag)
+        {
+            return Err(self.changed());
+        }
+        let len = match range {
+            Some((first, last)) => last - first + 1,
+            None => self.size,
+        };
+        if range.is_some() && reply.status != 206 {
+            return Err(self.error(Error::failed, "the store ignored the range that was asked for"));
+        }
+        let announced = reply.header("content-length").and_then(|text| text.parse::<u64>().ok());
+        if announced.is_some_and(|announced| announced != len) {
+            let why = format!("{} bytes come instead of {len}", announced.unwrap_or(0));
+            return Err(self
+                .error(Error::failed, &why)
+                .hint("the store may decode `content-encoding` on the way out"));
+        }
+        Ok((reply, len))
+    }
+
+    /// Reads a range, or all, into memory. `range` must fit there.
+    pub async fn hold(&self, range: Option<Range>) -> Result<(Held, Kept)> {
+        patiently(|_| async {
+            let (mut reply, len) = self.open(range).await?;
+            let kept = Kept::of(&reply.headers);
+            let mut bytes = BytesMut::with_capacity(usize::try_from(len).unwrap_or(0));
+            let mut fold = Fold::default();
+            while let Some(chunk) = reply.chunk(&self.store.endpoint, &self.doing()).await? {
+                fold.push(&chunk);
+                if fold.len > len {
+                    break;
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            let digests = fold.finish();
+            self.whole(digests.len, len)?;
+            Ok((Held { bytes: bytes.freeze(), digests }, kept))
+        })
+        .await
+    }
+
+    /// A short body is never a short object.
+    fn whole(&self, got: u64, len: u64) -> Result<()> {
+        if got == len {
+            return Ok(());
+        }
+        Err(self.error(Error::unavailable, &format!("the body ended after {got} of {len} bytes")))
+    }
+
+    /// Begins to read, once, as the body of another request. The digests stand in `end` once all has passed.
+    pub async fn stream(&self, range: Option<Range>) -> Result<Streaming> {
+        let (reply, len) = self.open(range).await?;
+        let kept = Kept::of(&reply.headers);
+        let end = Arc::new(Mutex::new(End::Open));
+        let state = State {
+            reply,
+            fold: Some(Fold::default()),
+            len,
+            end: end.clone(),
+            endpoint: self.store.endpoint.clone(),
+            doing: self.doing(),
+        };
+        let body = Body::new(StreamBody::new(futures::stream::unfold(state, State::step)));
+        Ok(Streaming { body, len, kept, end })
+    }
+
+    /// Reads all of it and folds it, also in pieces of `part` bytes.
+    pub async fn digests(&self, part: Option<u64>) -> Result<(Digests, Vec<Digests>)> {
+        patiently(|_| async {
+            let (mut reply, len) = self.open(None).await?;
+            let (mut all, mut piece, mut pieces) = (Fold::default(), Fold::default(), Vec::new());
+            while let Some(chunk) = reply.chunk(&self.store.endpoint, &self.doing()).await? {
+                all.push(&chunk);
+                let Some(part) = part.filter(|part| *part > 0) else { continue };
+                let mut rest = &chunk[..];
+                while !rest.is_empty() {
+                    let room = usize::try_from(part - piece.len).unwrap_or(usize::MAX).min(rest.len());
+                    piece.push(&rest[..room]);
+                    rest = &rest[room..];
+                    if piece.len == part {
+                        pieces.push(std::mem::take(&mut piece).finish());
+                    }
+                }
+            }
+            if piece.len > 0 {
+                pieces.push(piece.finish());
+            }
+            let all = all.finish();
+            self.whole(all.len, len)?;
+            Ok((all, pieces))
+        })
+        .await
+    }
+}
+
+struct State {
+    reply: Reply,
+    /// Gone once the end is known.
+    fold: Option<Fold>,
+    len: u64,
+    end: Arc<Mutex<End>>,
+    endpoint: Arc<crate::endpoint::Endpoint>,
+    doing: String,
+}
+
+impl State {
+    async fn step(mut self) -> Option<(Result<Frame<Bytes>, BoxError>, Self)> {
+        let mut fold = self.fold.take()?;
+        let end = match self.reply.chunk(&self.endpoint, &self.doing).await {
+            Ok(Some(chunk)) => {
+                fold.push(&chunk);
+                if fold.len < self.len {
+                    self.fold = Some(fold);
+                    return Some((Ok(Frame::data(chunk)), self));
+                }
+                // The last bytes: note the digests now, since nobody asks for more once the length is reached.
+                self.settle(End::Whole(fold.finish()));
+                return Some((Ok(Frame::data(chunk)), self));
+            }
+            Ok(None) if fold.len == self.len => End::Whole(fold.finish()),
+            Ok(None) => End::Broken(Error::unavailable(format!(
+                "connection `{}`: {}: the body ended after {} of {} bytes",
+                self.endpoint.name, self.doing, fold.len, self.len
+            ))),
+            Err(error) => End::Broken(error),
+        };
+        let failure = match &end {
+            End::Broken(error) => Some(error.to_string()),
+            _ => None,
+        };
+        self.settle(end);
+        failure.map(|text| (Err(BoxError::from(text)), self))
+    }
+
+    fn settle(&self, end: End) {
+        *self.end.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = end;
+    }
+}
+
+impl Streaming {
+    /// The digests, if all has passed; why not, if the source broke.
+    pub fn end_of(end: &Mutex<End>) -> Result<Option<Digests>> {
+        match &*end.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            End::Open => Ok(None),
+            End::Whole(digests) => Ok(Some(digests.clone())),
+            End::Broken(error) => Err(error.clone()),
+        }
+    }
+}
+
+/// Whether this ETag can be the MD5 of a whole content.
+pub(crate) fn is_md5(etag: &str) -> bool {
+    etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_are_the_known_digests() {
+        let held = Held::new(Bytes::from_static(b"abc"));
+        assert_eq!(hex(&held.digests.md5), "900150983cd24fb0d6963f7d28e17f72");
+        assert!(held.digests.sha256_hex().starts_with("ba7816bf"));
+        assert!(is_md5("900150983cd24fb0d6963f7d28e17f72") && !is_md5("900150983cd24fb0d6963f7d28e17f72-3"));
+    }
+}

@@ -1,0 +1,316 @@
+//! One connection at work: the requests of the bulk path.
+//!
+//! These go by hyper and our own signature: a small PUT costs a fraction of the SDK's, and keys and header values stay
+//! bytes. The control plane is in `control`.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+use bytes::Bytes;
+use godwit_model::{Error, Result};
+use http::{HeaderMap, HeaderValue, Method};
+use http_body_util::{BodyExt as _, Empty, Full};
+use sha2::{Digest as _, Sha256};
+
+use crate::control::Versioning;
+use crate::endpoint::{Endpoint, encode};
+use crate::fault;
+use crate::guarded::Beliefs;
+use crate::http::{Body, Http, Reply, Turn};
+use crate::kept::Kept;
+use crate::sign::{Signed, Signer, UNSIGNED};
+
+const USER_AGENT: &str = concat!("godwit/", env!("CARGO_PKG_VERSION"));
+/// How often one request is tried before its error is handed on; the engine tries the whole effect again.
+const ATTEMPTS: u32 = 5;
+
+/// A connection with its client.
+pub(crate) struct Store {
+    pub endpoint: Arc<Endpoint>,
+    pub http: Http,
+    signer: Signer,
+    pub sdk: aws_sdk_s3::Client,
+    pub beliefs: Beliefs,
+    pub versioning: Versioning,
+}
+
+/// The body of a request.
+pub(crate) enum Payload {
+    Empty,
+    Held { bytes: Bytes, sha256: String },
+    Streamed { body: Body, len: u64 },
+}
+
+/// One request.
+pub(crate) struct Call<'a> {
+    pub method: Method,
+    pub bucket: &'a str,
+    pub key: Option<&'a str>,
+    pub query: Vec<(&'static str, String)>,
+    pub headers: HeaderMap,
+    pub payload: Payload,
+    pub turn: Turn,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(method: Method, bucket: &'a str, key: Option<&'a str>) -> Self {
+        Self {
+            method,
+            bucket,
+            key,
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            payload: Payload::Empty,
+            turn: Turn::Waits,
+        }
+    }
+
+    fn doing(&self) -> String {
+        match self.key {
+            Some(key) => format!("{} {}/{key}", self.method, self.bucket),
+            None => format!("{} bucket {}", self.method, self.bucket),
+        }
+    }
+}
+
+/// What HEAD says of an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// Without quotes.
+    pub etag: String,
+    pub size: u64,
+    /// Seconds since the Unix epoch.
+    pub modified: i64,
+    pub kept: Kept,
+    pub version: Option<String>,
+}
+
+/// What the store answered to a write.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    /// Without quotes; empty where none was given.
+    pub etag: String,
+    pub version: Option<String>,
+    /// The ETag doesn't stand for the content: the store encrypts by a key of its own service.
+    pub opaque_etag: bool,
+}
+
+impl Store {
+    pub fn new(endpoint: Arc<Endpoint>) -> Result<Self> {
+        let http = Http::new(&endpoint)?;
+        Ok(Self {
+            sdk: crate::control::sdk(&endpoint, &http),
+            beliefs: Beliefs::new(endpoint.vendor),
+            http,
+            signer: Signer::default(),
+            endpoint,
+            versioning: Versioning::default(),
+        })
+    }
+
+    /// Sends one request, once; any answer is an `Ok`.
+    pub async fn call(&self, call: Call<'_>) -> Result<Reply> {
+        let doing = call.doing();
+        let (authority, path) = self.endpoint.place(call.bucket, call.key);
+        let mut query: Vec<(String, String)> =
+            call.query.iter().map(|(name, value)| (encode(name, false), encode(value, false))).collect();
+        query.sort();
+        let query = query.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
+
+        let mut headers = call.headers;
+        let (digest, len, body) = match call.payload {
+            Payload::Empty => (godwit_model::ids::hex(&Sha256::digest(b"")), 0, whole(Bytes::new())),
+            Payload::Held { bytes, sha256 } => (sha256, bytes.len() as u64, whole(bytes)),
+            Payload::Streamed { body, len } => (UNSIGNED.to_owned(), len, body),
+        };
+        let invalid =
+            |what: &str| Error::invalid(format!("connection `{}`: {doing}: {what}", self.endpoint.name));
+        let host = HeaderValue::from_str(&authority).map_err(|_| invalid("the host is no header value"))?;
+        headers.insert(http::header::HOST, host);
+        let signed = Signed { method: &call.method, path: &path, query: &query, payload: &digest };
+        self.signer.sign(&self.endpoint, &signed, &mut headers, SystemTime::now());
+        headers.insert(http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        if matches!(call.method, Method::PUT | Method::POST) {
+            headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(len));
+        }
+
+        let question = if query.is_empty() { String::new() } else { format!("?{query}") };
+        let uri = format!("{}://{authority}{path}{question}", self.endpoint.scheme);
+        let mut request = http::Request::new(body);
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() =
+            uri.parse().map_err(|e| invalid(&format!("the key makes no valid address: {e}")))?;
+        *request.headers_mut() = headers;
+        self.http.send(&self.endpoint, &doing, request, len, call.turn).await
+    }
+
+    /// Sends one request, once; an answer that isn't a success is an error.
+    pub async fn ask(&self, call: Call<'_>) -> Result<Reply> {
+        let doing = call.doing();
+        let mut reply = self.call(call).await?;
+        if (200..300).contains(&reply.status) {
+            return Ok(reply);
+        }
+        // An error document that breaks off leaves the status to go by.
+        let document = reply.text(&self.endpoint, &doing, 16 << 10).await.unwrap_or_default();
+        let code = fault::element(&document, "Code");
+        let message = fault::element(&document, "Message");
+        Err(fault::of_answer(&self.endpoint, &doing, reply.status, code.as_deref(), message.as_deref()))
+    }
+
+    /// HEAD of an object; `None` when it isn't there.
+    pub async fn head(&self, bucket: &str, key: &str) -> Result<Option<Head>> {
+        self.head_of(bucket, key, None).await
+    }
+
+    /// HEAD of one version of an object; `None` stands for the current one.
+    pub async fn head_of(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Option<Head>> {
+        patiently(|_| async {
+            let mut call = Call::new(Method::HEAD, bucket, Some(key));
+            if let Some(id) = version_id {
+                call.query.push(("versionId", id.to_owned()));
+            }
+            let reply = match self.ask(call).await {
+                Err(error) if error.kind == godwit_model::ErrorKind::Missing => return Ok(None),
+                other => other?,
+            };
+            Ok(Some(Head {
+                etag: bare(&reply.header("etag").unwrap_or_default()),
+                size: reply.header("content-length").and_then(|len| len.parse().ok()).unwrap_or(0),
+                modified: http_date(reply.header("last-modified")).unwrap_or(0),
+                kept: Kept::of(&reply.headers),
+                version: version(&reply),
+            }))
+        })
+        .await
+    }
+
+    /// Begins a GET, once. `range` is first and last byte; `etag` makes it fail where the object has another one.
+    pub async fn get(
+        &self,
+        bucket: &str,
+        key: &str,
+        range: Option<(u64, u64)>,
+        etag: Option<&str>,
+    ) -> Result<Reply> {
+        let mut call = Call::new(Method::GET, bucket, Some(key));
+        if let Some((first, last)) = range {
+            call.headers.insert(http::header::RANGE, ascii(&format!("bytes={first}-{last}"))?);
+        }
+        if let Some(etag) = etag {
+            call.headers.insert(http::header::IF_MATCH, ascii(&format!("\"{etag}\""))?);
+        }
+        self.ask(call).await
+    }
+
+    /// One PUT of an object or, with `query`, of a part.
+    pub async fn put(
+        &self,
+        bucket: &str,
+        key: &str,
+        query: Vec<(&'static str, String)>,
+        headers: HeaderMap,
+        payload: Payload,
+        turn: Turn,
+    ) -> Result<Written> {
+        let call = Call { query, headers, payload, turn, ..Call::new(Method::PUT, bucket, Some(key)) };
+        let reply = self.ask(call).await?;
+        let encryption = reply.header("x-amz-server-side-encryption").unwrap_or_default();
+        Ok(Written {
+            etag: bare(&reply.header("etag").unwrap_or_default()),
+            version: version(&reply),
+            opaque_etag: encryption.starts_with("aws:")
+                || reply.headers.contains_key("x-amz-server-side-encryption-customer-algorithm"),
+        })
+    }
+
+    /// Deletes an object, or with `version` that version of it. Returns the delete marker's version, if one was made.
+    pub async fn delete(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Option<String>> {
+        patiently(|_| async {
+            let mut call = Call::new(Method::DELETE, bucket, Some(key));
+            if let Some(id) = version_id {
+                call.query.push(("versionId", id.to_owned()));
+            }
+            let reply = self.ask(call).await?;
+            Ok(reply
+                .header("x-amz-delete-marker")
+                .filter(|marker| marker == "true")
+                .and_then(|_| version(&reply)))
+        })
+        .await
+    }
+
+    /// Starts a multipart upload, once, and returns its id.
+    pub async fn create_upload(&self, bucket: &str, key: &str, kept: &Kept) -> Result<String> {
+        let mut call = Call::new(Method::POST, bucket, Some(key));
+        call.query.push(("uploads", String::new()));
+        call.headers = kept.headers();
+        let doing = format!("start of a multipart upload of {bucket}/{key}");
+        let document = self.ask(call).await?.text(&self.endpoint, &doing, 64 << 10).await?;
+        fault::element(&document, "UploadId").filter(|id| !id.is_empty()).ok_or_else(|| {
+            Error::failed(format!("connection `{}`: {doing}: the answer names no upload", self.endpoint.name))
+        })
+    }
+}
+
+fn whole(bytes: Bytes) -> Body {
+    if bytes.is_empty() {
+        Body::new(Empty::new().map_err(|never| match never {}))
+    } else {
+        Body::new(Full::new(bytes).map_err(|never| match never {}))
+    }
+}
+
+fn version(reply: &Reply) -> Option<String> {
+    reply.header("x-amz-version-id").filter(|id| !id.is_empty())
+}
+
+/// A header value of our own making.
+pub(crate) fn ascii(text: &str) -> Result<HeaderValue> {
+    HeaderValue::from_str(text)
+        .map_err(|_| Error::invalid(format!("`{}` can't be sent in a header", text.escape_debug())))
+}
+
+/// An ETag without quotes and without the mark of a weak one.
+pub(crate) fn bare(etag: &str) -> String {
+    etag.trim().trim_start_matches("W/").trim_matches('"').to_owned()
+}
+
+fn http_date(text: Option<String>) -> Option<i64> {
+    DateTime::from_str(&text?, Format::HttpDate).ok().map(|date| date.secs())
+}
+
+/// Tries again, a few times and ever more slowly, what failed for a reason that may pass.
+pub(crate) async fn patiently<T, Fut>(mut once: impl FnMut(u32) -> Fut) -> Result<T>
+where
+    Fut: Future<Output = Result<T>>,
+{
+    let mut attempt = 0;
+    loop {
+        match once(attempt).await {
+            Err(error) if error.is_retryable() && attempt + 1 < ATTEMPTS => {
+                tracing::debug!(%error, attempt, "trying again");
+                pause(attempt).await;
+                attempt += 1;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// The wait before attempt `attempt + 2`: 100 ms, tripled each time, give or take a half, so that many requests that
+/// failed together don't come back together.
+pub(crate) async fn pause(attempt: u32) {
+    let noise = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    let base = 100 * 3u64.pow(attempt.min(4));
+    let wait = base / 2 + u64::from(noise / 1000) % base.max(1);
+    tokio::time::sleep(Duration::from_millis(wait)).await;
+}
+
+/// Whether the last attempt of a series has been made.
+pub(crate) fn is_last(attempt: u32) -> bool {
+    attempt + 1 >= ATTEMPTS
+}

@@ -1,0 +1,390 @@
+//! The capability itself: which effect goes where, and what lives as long as a step.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+
+use async_trait::async_trait;
+use godwit_model::capability::{
+    Capability, Connection, Cursor, Ledger, Performed, PostgresReads, StepScope, UndoAction,
+};
+use godwit_model::effect::{Action, CopyTable, Done, Effect, Evidence, Preparation, Table};
+use godwit_model::plugin::{Access, ConnectionKind, Grant, Mode};
+use godwit_model::{ConnectionName, Digest, EffectKey, Error, Fault, Json, Result, RunId, SlotName};
+use tokio::sync::Mutex;
+
+use crate::catalog::{self, Schema};
+use crate::config::Config;
+use crate::copy::{self, Ends, Fingerprint};
+use crate::marker::{self, MarkerStatus};
+use crate::place::{Place, StepKey, application};
+use crate::pool::Server;
+use crate::snapshot::{Leaders, Succession};
+use crate::undo::{Planner, Request};
+use crate::{database, execute, frozen, gate, orphans, reads, resume, sequences};
+
+/// Databases of PostgreSQL servers, 12 and newer.
+pub struct Postgres {
+    servers: HashMap<ConnectionName, Arc<Server>>,
+    /// Tells this process's sessions from those of a former one.
+    process: String,
+    steps: StdMutex<HashMap<StepKey, Arc<Step>>>,
+    /// Targets whose markers are prepared, by run.
+    registered: Mutex<HashSet<(RunId, String)>>,
+    /// `system_identifier` by target, where the role may read it.
+    systems: Mutex<HashMap<String, Option<String>>>,
+}
+
+/// What lives as long as a step's call.
+#[derive(Default)]
+struct Step {
+    leaders: Leaders,
+    /// Tables of sinks by database and schema. Read again where a table isn't among them.
+    sinks: Mutex<HashMap<(String, String), Arc<Schema>>>,
+}
+
+impl Postgres {
+    /// Takes the connections of kind `postgres`; others are passed over. Opens none.
+    pub fn new(connections: Vec<Connection>) -> Result<Self> {
+        let mut servers = HashMap::new();
+        for connection in connections.iter().filter(|connection| connection.kind == ConnectionKind::Postgres)
+        {
+            servers.insert(connection.name.clone(), Arc::new(Server::new(Config::new(connection)?)));
+        }
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let seed = format!("{} {}", std::process::id(), now.as_nanos());
+        let process = Digest::of(seed.as_bytes()).as_str().chars().take(8).collect();
+        Ok(Self {
+            servers,
+            process,
+            steps: StdMutex::default(),
+            registered: Mutex::default(),
+            systems: Mutex::default(),
+        })
+    }
+
+    /// The runs that have markers in a target.
+    pub async fn target_status(&self, grant: &Grant) -> Result<Vec<MarkerStatus>> {
+        let mut session = self.place(grant, "godwit/target/status")?.session().await?;
+        let status = marker::status(&mut session).await?;
+        session.keep();
+        Ok(status)
+    }
+
+    /// Removes the markers of one run, or of all, from a target: what the run did there stays, but the run can't be
+    /// resumed any more. Returns what was removed, in words.
+    pub async fn target_release(&self, grant: &Grant, run: Option<&RunId>) -> Result<Option<String>> {
+        let mut session = self.place(grant, "godwit/target/release")?.session().await?;
+        let removed = marker::remove(&mut session, run).await?;
+        session.keep();
+        self.registered.lock().await.clear();
+        Ok(removed)
+    }
+
+    /// Proves that a source took no writes since the step began, where it was declared frozen; else `conflict`.
+    pub async fn check_frozen(&self, scope: &StepScope, grant: &Grant) -> Result<()> {
+        frozen::check(scope, &self.place(grant, &self.application(scope))?).await.map(drop)
+    }
+
+    fn application(&self, scope: &StepScope) -> String {
+        application(&scope.run, scope.step.as_str(), &self.process)
+    }
+
+    fn place(&self, grant: &Grant, application: &str) -> Result<Place> {
+        let server = self.servers.get(&grant.connection).ok_or_else(|| {
+            Error::invalid(format!(
+                "slot `{}` is granted connection `{}`, which isn't a postgres one",
+                grant.slot, grant.connection
+            ))
+        })?;
+        Ok(Place {
+            database: grant.database.clone().unwrap_or_else(|| server.config.database.clone()),
+            server: server.clone(),
+            application: application.to_owned(),
+        })
+    }
+
+    fn slot(&self, scope: &StepScope, slot: &SlotName) -> Result<Place> {
+        self.place(scope.grant(slot)?, &self.application(scope))
+    }
+
+    /// The connection's own database, by way of which another one is made.
+    fn own(&self, scope: &StepScope, slot: &SlotName) -> Result<Place> {
+        let place = self.slot(scope, slot)?;
+        let own = place.server.config.database.clone();
+        Ok(place.beside(&own))
+    }
+
+    fn step(&self, scope: &StepScope) -> Arc<Step> {
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.entry((scope.run.clone(), scope.step.clone())).or_default().clone()
+    }
+
+    /// Prepares a target's markers, once for a run and process.
+    async fn register(&self, scope: &StepScope, place: &Place, undoes: Option<&RunId>) -> Result<()> {
+        let mut registered = self.registered.lock().await;
+        let key = (scope.run.clone(), place.identity());
+        if registered.contains(&key) {
+            return Ok(());
+        }
+        let mut session = place.session().await?;
+        marker::register(&mut session, &scope.run, undoes, &place.identity()).await?;
+        session.keep();
+        registered.insert(key);
+        Ok(())
+    }
+
+    /// A sink's table as it is now, or was when its schema was last read.
+    async fn sink_table(&self, step: &Step, place: &Place, table: &Table) -> Result<catalog::Table> {
+        let mut sinks = step.sinks.lock().await;
+        let key = (place.identity(), table.schema.clone());
+        if let Some(found) = sinks.get(&key).and_then(|schema| schema.get(&table.name)) {
+            return Ok(found.clone());
+        }
+        let mut session = place.session().await?;
+        let replies = session.run(&catalog::query(&table.schema)).await?;
+        session.keep();
+        let schema = Arc::new(catalog::read(&replies.into_iter().next().unwrap_or_default())?);
+        sinks.insert(key, schema.clone());
+        schema.get(&table.name).cloned().ok_or_else(|| {
+            Error::missing(format!("{} has no table {}", place.identity(), table.label()))
+                .hint("create the table before rows are copied into it")
+        })
+    }
+
+    async fn ends(&self, scope: &StepScope, step: &Step, request: &CopyTable) -> Result<Ends> {
+        let source = self.slot(scope, &request.source.slot)?;
+        let sink = self.slot(scope, &request.sink.slot)?;
+        let leader = step.leaders.get(scope, &source, Succession::Refuse).await?;
+        let schema = leader.schema(&request.source.schema).await?;
+        let table = schema.get(&request.source.name).cloned().ok_or_else(|| {
+            Error::missing(format!("{} has no table {}", source.identity(), request.source.label()))
+        })?;
+        if source.identity() == sink.identity() && same_table(request) {
+            return Err(overlap(&source, &sink, request));
+        }
+        Ok(Ends { source, sink, leader, table })
+    }
+
+    /// Refuses a sink that is the source under another name.
+    async fn refuse_overlap(&self, ends: &Ends, request: &CopyTable) -> Result<()> {
+        if !same_table(request) || ends.source.database != ends.sink.database {
+            return Ok(());
+        }
+        let Some(source) = &ends.leader.system else { return Ok(()) };
+        let mut systems = self.systems.lock().await;
+        let key = ends.sink.identity();
+        if !systems.contains_key(&key) {
+            let mut session = ends.sink.session().await?;
+            let answer =
+                session.run("SELECT system_identifier::text FROM pg_catalog.pg_control_system()").await;
+            let system = match answer {
+                Ok(replies) => {
+                    session.keep();
+                    replies.first().and_then(|reply| reply.one()).map(str::to_owned)
+                }
+                Err(failure) if failure.is("42501") => None,
+                Err(failure) => return Err(failure.into()),
+            };
+            systems.insert(key.clone(), system);
+        }
+        match systems.get(&key) {
+            Some(Some(sink)) if sink == source => Err(overlap(&ends.source, &ends.sink, request)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn same_table(request: &CopyTable) -> bool {
+    (&request.source.schema, &request.source.name) == (&request.sink.schema, &request.sink.name)
+}
+
+fn overlap(source: &Place, sink: &Place, request: &CopyTable) -> Error {
+    Error::invalid(format!(
+        "{} and {} are the same database: {} would be copied into itself",
+        source.identity(),
+        sink.identity(),
+        request.source.label()
+    ))
+    .hint("grant another database as the target")
+}
+
+fn not_ours(action: &Action) -> Error {
+    Error::host(format!("{action:?} isn't an effect of the postgres capability"))
+}
+
+#[async_trait]
+impl Capability for Postgres {
+    fn identity(&self, grant: &Grant) -> Result<String> {
+        Ok(self.place(grant, "")?.identity())
+    }
+
+    async fn open_step(&self, scope: &StepScope, known: &[Performed]) -> Result<Vec<EffectKey>> {
+        let step = self.step(scope);
+        if scope.mode != Mode::Apply || known.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut seen = HashSet::new();
+        for grant in scope.grants.iter().filter(|grant| grant.kind == ConnectionKind::Postgres) {
+            let place = self.place(grant, &self.application(scope))?;
+            if seen.insert(place.identity()) {
+                orphans::end(&place, &scope.run, &self.process).await?;
+            }
+        }
+        resume::begin_again(scope, &step.leaders, known, &|slot| self.slot(scope, slot)).await
+    }
+
+    async fn close_step(&self, scope: &StepScope) -> Result<()> {
+        let step = {
+            let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+            steps.remove(&(scope.run.clone(), scope.step.clone()))
+        };
+        if let Some(step) = step {
+            step.leaders.release().await;
+        }
+        let application = self.application(scope);
+        for server in self.servers.values() {
+            server.close_idle(|key| key.application == application).await;
+        }
+        Ok(())
+    }
+
+    async fn prepare(&self, scope: &StepScope, effect: &Effect) -> Result<Preparation> {
+        match &effect.action {
+            Action::ExecuteSql(request) => execute::prepare(scope, request),
+            Action::CopyTable(request) => {
+                let step = self.step(scope);
+                let ends = self.ends(scope, &step, request).await?;
+                copy::prepare(scope, request, &ends.table)
+            }
+            Action::CopySequences(request) => Ok(sequences::prepare(scope, request)),
+            Action::CreateDatabase(request) => {
+                database::prepare(
+                    scope,
+                    &self.own(scope, &request.slot)?,
+                    scope.grant(&request.slot)?,
+                    request,
+                )
+                .await
+            }
+            other => Err(not_ours(other)),
+        }
+    }
+
+    async fn perform(
+        &self,
+        scope: &StepScope,
+        effect: &Effect,
+        preparation: &Preparation,
+        ledger: &dyn Ledger,
+        resumed: bool,
+    ) -> Result<Done> {
+        let step = self.step(scope);
+        match &effect.action {
+            Action::ExecuteSql(request) => {
+                let grant = scope.grant(&request.slot)?;
+                let place = self.slot(scope, &request.slot)?;
+                self.register(scope, &place, None).await?;
+                execute::perform(scope, &place, grant, &effect.key, request, resumed).await
+            }
+            Action::CopyTable(request) => {
+                let ends = self.ends(scope, &step, request).await?;
+                self.refuse_overlap(&ends, request).await?;
+                self.register(scope, &ends.sink, None).await?;
+                let sink = self.sink_table(&step, &ends.sink, &request.sink).await?;
+                copy::perform(scope, &effect.key, request, &ends, &sink, ledger).await
+            }
+            Action::CopySequences(request) => {
+                let source = self.slot(scope, &request.source)?;
+                let sink = self.slot(scope, &request.sink)?;
+                self.register(scope, &sink, None).await?;
+                let leader = step.leaders.get(scope, &source, Succession::Refuse).await?;
+                sequences::perform(scope, &effect.key, request, &leader, &sink).await
+            }
+            Action::CreateDatabase(request) => {
+                let existed = preparation.before.get("existed") == Some(&Json::Bool(true));
+                let own = self.own(scope, &request.slot)?;
+                database::perform(scope, &own, scope.grant(&request.slot)?, request, existed).await
+            }
+            other => Err(not_ours(other)),
+        }
+    }
+
+    async fn observe(&self, scope: &StepScope, performed: &Performed) -> Result<Evidence> {
+        let Action::CopyTable(request) = &performed.effect.action else {
+            return Err(Error::invalid(format!("effect `{}` moves no rows", performed.effect.key))
+                .fault(Fault::Plugin));
+        };
+        let done = performed.done.as_ref().ok_or_else(|| {
+            Error::conflict(format!(
+                "effect `{}` isn't done: there is nothing to compare",
+                performed.effect.key
+            ))
+        })?;
+        let fingerprint: Fingerprint = serde_json::from_value(done.fingerprint.clone()).map_err(|e| {
+            Error::host(format!("the fingerprint of `{}` can't be read: {e}", performed.effect.key))
+        })?;
+        copy::observe(scope, &self.slot(scope, &request.sink.slot)?, request, &fingerprint).await
+    }
+
+    async fn plan_undo(&self, scope: &StepScope, performed: &[Performed]) -> Result<Vec<UndoAction>> {
+        Planner::new(scope, &|slot| self.slot(scope, slot), &self.process).plan(performed).await
+    }
+
+    async fn undo(
+        &self,
+        scope: &StepScope,
+        action: &UndoAction,
+        discard: bool,
+        resumed: bool,
+    ) -> Result<Json> {
+        let request = Request::read(&action.request)?;
+        let place = match &request {
+            Request::DropDatabase { slot, .. } => self.own(scope, slot)?,
+            _ => {
+                let place = self.slot(scope, request.slot())?;
+                self.register(scope, &place, request.run()).await?;
+                place
+            }
+        };
+        crate::undo::perform(scope, &place, action, &request, discard, resumed).await
+    }
+
+    async fn cleanup(&self, run: &RunId, grant: &Grant) -> Result<Option<String>> {
+        if grant.access < Access::Write {
+            return Ok(None);
+        }
+        let place = self.place(grant, &application(run, "cleanup", &self.process))?;
+        let mut session = match place.session().await {
+            Ok(session) => session,
+            // An undo has dropped the database, and the markers with it.
+            Err(e) if e.code.as_deref() == Some("3D000") => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let removed = marker::remove(&mut session, Some(run)).await?;
+        session.end().await;
+        self.registered.lock().await.remove(&(run.clone(), place.identity()));
+        Ok(removed)
+    }
+}
+
+#[async_trait]
+impl PostgresReads for Postgres {
+    async fn query(
+        &self,
+        scope: &StepScope,
+        grant: &Grant,
+        sql: &str,
+        params: &[Option<String>],
+    ) -> Result<Box<dyn Cursor>> {
+        let query = gate::admit(sql)?;
+        let place = self.place(grant, &self.application(scope))?;
+        match grant.access {
+            Access::Read => {
+                let leader = self.step(scope).leaders.get(scope, &place, Succession::Refuse).await?;
+                reads::in_snapshot(leader, &query, params).await
+            }
+            // What the step has written so far has to be seen.
+            Access::Write => reads::fresh(&place, &query, params).await,
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Connection settings: the URL or its pieces, resolved.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use godwit_model::capability::Connection;
+use godwit_model::secret::Secret;
+use godwit_model::{ConnectionName, Error, Json, Result};
+
+/// How TLS is asked for; as libpq's `sslmode` (manual, section 32.19), without `allow`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    Disable,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+/// Where a connection leads and how, ready to be used.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub name: ConnectionName,
+    /// A host name, an address, or a folder of Unix sockets where it begins with `/`.
+    pub host: String,
+    pub port: u16,
+    pub user: String,
+    pub password: Option<Secret>,
+    pub database: String,
+    pub ssl_mode: SslMode,
+    pub ssl_root_cert: Option<PathBuf>,
+    pub connect_timeout: Duration,
+    /// Connections that are open at once, never more.
+    pub max_connections: usize,
+}
+
+/// Connections of one server when the recipe doesn't say.
+const DEFAULT_CONNECTIONS: usize = 4;
+/// One session leads a snapshot, another one moves rows.
+const LEAST_CONNECTIONS: usize = 2;
+const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
+impl Config {
+    /// Reads a connection's settings: `url`, or `host`, `port`, `database`, `user`, `password`, `sslmode`,
+    /// `sslrootcert`; pieces win over the URL. Every fault is `invalid` and names the connection.
+    pub fn new(connection: &Connection) -> Result<Self> {
+        let mut raw = Raw::default();
+        if connection.settings.contains_key("url") {
+            raw.url(connection)?;
+        }
+        for field in
+            ["host", "port", "database", "user", "password", "sslmode", "sslrootcert", "max_connections"]
+        {
+            let value = match connection.settings.get(field) {
+                None | Some(Json::Null) => continue,
+                Some(Json::String(_)) => connection.reveal(field).map(|s| s.expose().to_owned()),
+                Some(Json::Number(number)) => Some(number.to_string()),
+                Some(_) => {
+                    return Err(Error::invalid(format!(
+                        "`{field}` of connection `{}` isn't a text or a number",
+                        connection.name
+                    )));
+                }
+            };
+            if let Some(value) = value {
+                raw.set(connection, field, value)?;
+            }
+        }
+        raw.finish(connection)
+    }
+
+    /// `postgres://host:port/database`: the thing without credentials.
+    pub fn identity(&self, database: &str) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        format!("postgres://{host}:{}/{database}", self.port)
+    }
+
+    /// A folder of Unix sockets.
+    pub fn is_local(&self) -> bool {
+        self.host.starts_with('/')
+    }
+}
+
+#[derive(Default)]
+struct Raw {
+    host: Option<String>,
+    port: Option<String>,
+    user: Option<String>,
+    password: Option<Secret>,
+    database: Option<String>,
+    ssl_mode: Option<String>,
+    ssl_root_cert: Option<String>,
+    connect_timeout: Option<String>,
+    max_connections: Option<String>,
+}
+
+impl Raw {
+    /// Takes the URL apart while secrets in it are still tokens, so that a password may hold any character.
+    fn url(&mut self, connection: &Connection) -> Result<()> {
+        let name = &connection.name;
+        let shown = connection
+            .shown("url")
+            .ok_or_else(|| Error::invalid(format!("`url` of connection `{name}` isn't a text")))?;
+        let reveal = |text: &str| connection.secrets.reveal(text, None).unwrap_or_else(|_| text.to_owned());
+        let whole =
+            if SCHEMES.iter().any(|s| shown.starts_with(s)) { shown.to_owned() } else { reveal(shown) };
+        let rest = SCHEMES.iter().find_map(|scheme| whole.strip_prefix(scheme)).ok_or_else(|| {
+            Error::invalid(format!("`url` of connection `{name}` doesn't begin with `postgres://`"))
+                .hint("write it as postgres://user:password@host:5432/database")
+        })?;
+        let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+        let (authority, path) = match rest.rfind('@') {
+            // A password may hold a slash; the path begins after the host.
+            Some(at) => match rest[at..].find('/') {
+                Some(slash) => (&rest[..at + slash], Some(&rest[at + slash + 1..])),
+                None => (rest, None),
+            },
+            None => rest.split_once('/').map_or((rest, None), |(authority, path)| (authority, Some(path))),
+        };
+        let (user_info, host) = match authority.rsplit_once('@') {
+            Some((user_info, host)) => (Some(reveal(user_info)), reveal(host)),
+            None => (None, reveal(authority)),
+        };
+        if let Some(user_info) = user_info {
+            let (user, password) = match user_info.split_once(':') {
+                Some((user, password)) => (user, Some(password)),
+                None => (user_info.as_str(), None),
+            };
+            self.user = Some(decode(user)).filter(|user| !user.is_empty());
+            self.password = password.map(|password| Secret::new(decode(password)));
+        }
+        if host.contains(',') {
+            return Err(Error::invalid(format!("`url` of connection `{name}` names several hosts"))
+                .hint("name one host: the primary for a target"));
+        }
+        let (host, port) = if let Some(rest) = host.strip_prefix('[') {
+            let (host, after) = rest.split_once(']').ok_or_else(|| {
+                Error::invalid(format!("`url` of connection `{name}`: `[` without `]` in the host"))
+            })?;
+            (host.to_owned(), after.strip_prefix(':').map(str::to_owned))
+        } else {
+            match host.rsplit_once(':') {
+                Some((host, port)) => (decode(host), Some(port.to_owned())),
+                None => (decode(&host), None),
+            }
+        };
+        self.host = Some(host).filter(|host| !host.is_empty());
+        self.port = port.filter(|port| !port.is_empty());
+        self.database = path.map(|path| decode(&reveal(path))).filter(|database| !database.is_empty());
+        for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            self.set(connection, &decode(key), decode(&reveal(value)))?;
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, connection: &Connection, key: &str, value: String) -> Result<()> {
+        let name = &connection.name;
+        match key {
+            "host" => self.host = Some(value),
+            "port" => self.port = Some(value),
+            "user" => self.user = Some(value),
+            "password" => self.password = Some(Secret::new(value)),
+            "database" | "dbname" => self.database = Some(value),
+            "sslmode" => self.ssl_mode = Some(value),
+            "sslrootcert" => self.ssl_root_cert = Some(value),
+            "connect_timeout" => self.connect_timeout = Some(value),
+            "max_connections" => self.max_connections = Some(value),
+            // Godwit names its sessions itself, so that a resumed run finds its own.
+            "application_name" | "fallback_application_name" => {}
+            "channel_binding" if value != "require" => {}
+            "gssencmode" if value != "require" => {}
+            "channel_binding" | "gssencmode" => {
+                return Err(Error::invalid(format!("connection `{name}`: `{key}=require` isn't supported"))
+                    .hint("use sslmode=verify-full, which proves the server's identity, and drop it"));
+            }
+            _ => {
+                return Err(Error::invalid(format!("connection `{name}`: unknown setting `{key}`")).hint(
+                    "known are host, port, user, password, dbname, sslmode, sslrootcert, connect_timeout, max_connections",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, connection: &Connection) -> Result<Config> {
+        let name = &connection.name;
+        let number = |field: &str, text: Option<String>, default: usize| match text {
+            None => Ok(default),
+            Some(text) => text
+                .parse::<usize>()
+                .map_err(|_| Error::invalid(format!("connection `{name}`: `{field}` isn't a number"))),
+        };
+        let port = number("port", self.port, 5432)?;
+        let port = u16::try_from(port)
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(|| Error::invalid(format!("connection `{name}`: port {port} is out of range")))?;
+        let host = self.host.ok_or_else(|| {
+            Error::invalid(format!("connection `{name}` names no host"))
+                .hint("set `url` or `host` of the connection")
+        })?;
+        let ssl_mode = match self.ssl_mode.as_deref() {
+            None | Some("prefer") => SslMode::Prefer,
+            Some("disable") => SslMode::Disable,
+            Some("require") => SslMode::Require,
+            Some("verify-ca") => SslMode::VerifyCa,
+            Some("verify-full") => SslMode::VerifyFull,
+            Some(other) => {
+                return Err(Error::invalid(format!("connection `{name}`: sslmode `{other}` isn't known"))
+                    .hint("use disable, prefer, require, verify-ca or verify-full"));
+            }
+        };
+        // libpq: `require` with a root certificate behaves as `verify-ca` (manual, section 32.19.4).
+        let ssl_mode = match ssl_mode {
+            SslMode::Require if self.ssl_root_cert.is_some() => SslMode::VerifyCa,
+            other => other,
+        };
+        let max_connections = number("max_connections", self.max_connections, DEFAULT_CONNECTIONS)?;
+        if max_connections < LEAST_CONNECTIONS {
+            return Err(Error::invalid(format!(
+                "connection `{name}`: max_connections {max_connections} is too few"
+            ))
+            .hint(format!("allow at least {LEAST_CONNECTIONS}: one holds the snapshot, one moves rows")));
+        }
+        let user = self.user.unwrap_or_else(|| "postgres".to_owned());
+        Ok(Config {
+            name: name.clone(),
+            host,
+            port,
+            database: self.database.unwrap_or_else(|| user.clone()),
+            user,
+            password: self.password,
+            ssl_mode,
+            ssl_root_cert: self.ssl_root_cert.map(PathBuf::from),
+            connect_timeout: Duration::from_secs(
+                number("connect_timeout", self.connect_timeout, 15)?.max(2) as u64
+            ),
+            max_connections,
+        })
+    }
+}
+
+/// Replaces `%XX`; what isn't a valid escape stays as it is.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escape = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten()
+            .filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match escape {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use godwit_model::plugin::ConnectionKind;
+    use godwit_model::secret::Secrets;
+    use godwit_model::{ErrorKind, RunId};
+
+    use super::*;
+
+    fn connection(settings: Json, secrets: Secrets) -> Connection {
+        Connection {
+            name: "main".into(),
+            kind: ConnectionKind::Postgres,
+            settings: settings
+                .as_object()
+                .map(|o| o.iter().map(|(k, v)| (k.clone(), v.clone())).collect::<BTreeMap<_, _>>())
+                .unwrap_or_default(),
+            secrets: Arc::new(secrets),
+        }
+    }
+
+    fn config(settings: Json) -> Result<Config> {
+        Config::new(&connection(settings, Secrets::default()))
+    }
+
+    #[test]
+    fn a_whole_url() {
+        let c = config(serde_json::json!({
+            "url": "postgresql://app:p%40ss@db.example.com:6543/my%20db?sslmode=verify-full&connect_timeout=3"
+        }))
+        .unwrap();
+        assert_eq!((c.host.as_str(), c.port, c.user.as_str()), ("db.example.com", 6543, "app"));
+        assert_eq!(c.database, "my db");
+        assert_eq!(c.password.unwrap().expose(), "p@ss");
+        assert_eq!(c.ssl_mode, SslMode::VerifyFull);
+        assert_eq!(c.connect_timeout, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn pieces_and_defaults() {
+        let c =
+            config(serde_json::json!({"host": "127.0.0.1", "port": 5433, "user": "u", "max_connections": 2}))
+                .unwrap();
+        assert_eq!(c.identity(&c.database), "postgres://127.0.0.1:5433/u");
+        assert_eq!(c.max_connections, 2);
+        assert_eq!(c.ssl_mode, SslMode::Prefer);
+        let c = config(serde_json::json!({"url": "postgres://[::1]/x"})).unwrap();
+        assert_eq!(c.identity("x"), "postgres://[::1]:5432/x");
+    }
+
+    #[test]
+    fn a_secret_in_a_url_may_hold_any_character() {
+        let mut secrets = Secrets::default();
+        let token = secrets.insert(&RunId::from("r"), "password", Secret::new("a@b/c:d?e#f"));
+        let c = Config::new(&connection(
+            serde_json::json!({"url": format!("postgres://app:{token}@127.0.0.1:5432/db")}),
+            secrets,
+        ))
+        .unwrap();
+        assert_eq!(c.password.as_ref().unwrap().expose(), "a@b/c:d?e#f");
+        assert_eq!((c.host.as_str(), c.database.as_str()), ("127.0.0.1", "db"));
+        assert!(!format!("{c:?}").contains("a@b"));
+    }
+
+    #[test]
+    fn a_url_that_is_a_secret_as_a_whole() {
+        let mut secrets = Secrets::default();
+        let token =
+            secrets.insert(&RunId::from("r"), "url", Secret::new("postgres://u:secret-word@example.com/x"));
+        let c = Config::new(&connection(serde_json::json!({ "url": token }), secrets)).unwrap();
+        assert_eq!(c.identity(&c.database), "postgres://example.com:5432/x");
+    }
+
+    #[test]
+    fn faults_name_the_connection_and_hide_the_password() {
+        for (settings, part) in [
+            (serde_json::json!({"url": "mysql://u:secret-word@h/x"}), "postgres://"),
+            (serde_json::json!({"url": "postgres://u:secret-word@h:0/x"}), "out of range"),
+            (serde_json::json!({"url": "postgres://u:secret-word@h:abc/x"}), "`port`"),
+            (serde_json::json!({"url": "postgres://u:secret-word@h/x?sslmode=maybe"}), "sslmode"),
+            (serde_json::json!({"url": "postgres://u:secret-word@h/x?frob=1"}), "frob"),
+            (serde_json::json!({"url": "postgres://u:secret-word@a,b/x"}), "several hosts"),
+            (serde_json::json!({"host": "h", "max_connections": 1}), "too few"),
+            (serde_json::json!({}), "no host"),
+        ] {
+            let error = config(settings).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Invalid);
+            assert!(error.message.contains(part) && error.message.contains("`main`"), "{error}");
+            assert!(!error.message.contains("secret-word"), "{error}");
+        }
+    }
+}

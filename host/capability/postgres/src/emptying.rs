@@ -1,0 +1,205 @@
+//! Emptying tables that a run filled: by one TRUNCATE of exactly that set, else by DELETE; never CASCADE.
+
+use std::collections::BTreeSet;
+
+use godwit_model::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::quote::{literal, qualified};
+use crate::session::Session;
+
+/// A table, and what of it came from this run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filled {
+    pub schema: String,
+    pub name: String,
+    /// Rows that were copied into it.
+    pub rows: u64,
+    /// The loading transactions, as `txid_current()` numbers them.
+    pub xids: Vec<u64>,
+    /// It held rows before; only ours may go.
+    pub found_rows: bool,
+}
+
+impl Filled {
+    pub fn sql(&self) -> String {
+        qualified(&self.schema, &self.name)
+    }
+
+    pub fn label(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// `xmin` shows the lower half of a transaction's number.
+    fn ours(&self) -> String {
+        let xids: BTreeSet<String> = self.xids.iter().map(|xid| (xid & 0xffff_ffff).to_string()).collect();
+        format!("(xmin::text::bigint = ANY ('{{{}}}'))", Vec::from_iter(xids).join(","))
+    }
+}
+
+/// How a table stands now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    /// Absent: somebody dropped the table.
+    kind: Option<char>,
+    /// A foreign key of a table outside of the set points at it.
+    referenced: bool,
+    /// Indexes of the set's tables whose foreign keys point at it.
+    referencing: Vec<usize>,
+}
+
+async fn states(session: &mut Session, tables: &[Filled]) -> Result<Vec<State>> {
+    let values: Vec<String> = tables
+        .iter()
+        .enumerate()
+        .map(|(index, table)| format!("({index}, pg_catalog.to_regclass({})::oid)", literal(&table.sql())))
+        .collect();
+    let sql = format!(
+        "WITH t(i, oid) AS (VALUES {})
+         SELECT t.i::text, c.relkind::text,
+           EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k WHERE k.contype = 'f' AND k.confrelid = t.oid
+                   AND NOT EXISTS (SELECT 1 FROM t o WHERE o.oid = k.conrelid))::text,
+           coalesce((SELECT pg_catalog.string_agg(o.i::text, ',') FROM t o JOIN pg_catalog.pg_constraint k
+                     ON k.conrelid = o.oid AND k.contype = 'f' AND k.confrelid = t.oid AND o.i <> t.i), '')
+         FROM t LEFT JOIN pg_catalog.pg_class c ON c.oid = t.oid ORDER BY t.i",
+        values.join(", ")
+    );
+    let replies = session.run(&sql).await?;
+    let rows = replies.into_iter().flat_map(|reply| reply.rows);
+    Ok(rows
+        .map(|row| State {
+            kind: row.get(1).and_then(|kind| kind.as_deref()).and_then(|kind| kind.chars().next()),
+            referenced: row.get(2).and_then(Option::as_deref) == Some("true"),
+            referencing: row
+                .get(3)
+                .and_then(Option::as_deref)
+                .map(|list| list.split(',').filter_map(|i| i.parse().ok()).collect())
+                .unwrap_or_default(),
+        })
+        .collect())
+}
+
+/// The name with ONLY, but for a partitioned table, which holds no rows of its own.
+fn only(table: &Filled, state: &State) -> String {
+    if state.kind == Some('p') { table.sql() } else { format!("ONLY {}", table.sql()) }
+}
+
+/// The statements that empty the tables, to be run in one transaction. Tables that are gone are passed over.
+pub async fn statements(session: &mut Session, tables: &[Filled]) -> Result<Vec<String>> {
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let states = states(session, tables).await?;
+    let there: Vec<usize> =
+        (0..tables.len()).filter(|i| states.get(*i).is_some_and(|s| s.kind.is_some())).collect();
+    let whole = there.iter().all(|i| !tables[*i].found_rows && !states[*i].referenced);
+    if there.is_empty() {
+        return Ok(Vec::new());
+    }
+    if whole {
+        let names: Vec<String> = there.iter().map(|i| only(&tables[*i], &states[*i])).collect();
+        return Ok(vec![format!("TRUNCATE {}", names.join(", "))]);
+    }
+    let mut statements = vec!["SET CONSTRAINTS ALL DEFERRED".to_owned()];
+    for index in referencing_first(&there, &states) {
+        let (table, state) = (&tables[index], &states[index]);
+        let condition = if table.found_rows { format!(" WHERE {}", table.ours()) } else { String::new() };
+        statements.push(format!("DELETE FROM {}{condition}", only(table, state)));
+    }
+    Ok(statements)
+}
+
+/// The statement that keeps everybody else out of the tables; `None` where none is left.
+pub async fn lock(session: &mut Session, tables: &[Filled]) -> Result<Option<String>> {
+    if tables.is_empty() {
+        return Ok(None);
+    }
+    let states = states(session, tables).await?;
+    let there = tables.iter().zip(&states).filter(|(_, state)| state.kind.is_some());
+    let names: Vec<String> = there.map(|(table, state)| only(table, state)).collect();
+    Ok((!names.is_empty()).then(|| format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", "))))
+}
+
+/// Tables whose rows point at others come before those; within a cycle as they come.
+fn referencing_first(there: &[usize], states: &[State]) -> Vec<usize> {
+    let mut left: Vec<usize> = there.to_vec();
+    let mut order = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let free =
+            left.iter().position(|i| states[*i].referencing.iter().all(|r| !left.contains(r))).unwrap_or(0);
+        order.push(left.remove(free));
+    }
+    order
+}
+
+/// What differs between the tables as they were filled and as they are: one line for each that differs.
+pub async fn changes(session: &mut Session, tables: &[Filled]) -> Result<Vec<String>> {
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let states = states(session, tables).await?;
+    let counts: Vec<String> = tables
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| states.get(*i).is_some_and(|state| state.kind.is_some()))
+        .map(|(i, table)| {
+            format!(
+                "SELECT {i}::text, pg_catalog.count(*)::text, (pg_catalog.count(*) FILTER (WHERE {}))::text FROM {}",
+                table.ours(),
+                only(table, &states[i])
+            )
+        })
+        .collect();
+    if counts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let replies = session.run(&counts.join(" UNION ALL ")).await?;
+    let mut changes = Vec::new();
+    for row in replies.into_iter().flat_map(|reply| reply.rows) {
+        let number = |at: usize| row.get(at).and_then(Option::as_deref).and_then(|n| n.parse::<u64>().ok());
+        let (Some(index), Some(all), Some(ours)) = (number(0), number(1), number(2)) else { continue };
+        let Some(table) = usize::try_from(index).ok().and_then(|i| tables.get(i)) else { continue };
+        let foreign = all.saturating_sub(ours);
+        if ours != table.rows {
+            changes.push(format!(
+                "{}: {} rows were copied, {ours} of them are there unchanged",
+                table.label(),
+                table.rows
+            ));
+        } else if foreign > 0 && !table.found_rows {
+            changes.push(format!("{}: {foreign} rows came from later transactions", table.label()));
+        }
+    }
+    changes.sort();
+    Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(referencing: &[usize]) -> State {
+        State { kind: Some('r'), referenced: false, referencing: referencing.to_vec() }
+    }
+
+    #[test]
+    fn rows_that_point_go_first() {
+        // 1 and 2 point at 0; 2 points at 1.
+        let states = [state(&[1, 2]), state(&[2]), state(&[])];
+        assert_eq!(referencing_first(&[0, 1, 2], &states), [2, 1, 0]);
+        // A cycle ends all the same.
+        assert_eq!(referencing_first(&[0, 1], &[state(&[1]), state(&[0])]).len(), 2);
+    }
+
+    #[test]
+    fn transactions_are_compared_by_their_lower_half() {
+        let filled = Filled {
+            schema: "s".into(),
+            name: "t".into(),
+            rows: 1,
+            xids: vec![(1 << 32) + 7, 9],
+            found_rows: true,
+        };
+        assert_eq!(filled.ours(), "(xmin::text::bigint = ANY ('{7,9}'))");
+    }
+}

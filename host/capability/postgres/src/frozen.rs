@@ -1,0 +1,91 @@
+//! `frozen`: the proof that a source took no writes.
+//!
+//! No transaction that writes can begin without moving `pg_snapshot_xmax(pg_current_snapshot())`, so an unchanged
+//! value proves that nothing was written. Autovacuum moves it too: then the tables' own counters say what was possibly
+//! written.
+
+use std::collections::BTreeMap;
+
+use godwit_model::capability::StepScope;
+use godwit_model::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::place::Place;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    xmax: String,
+    /// By table: rows inserted, updated and deleted since the statistics began, and the file the table is in.
+    tables: BTreeMap<String, String>,
+}
+
+const QUERY: &str = "SELECT pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot())::text,
+  (SELECT pg_catalog.json_object_agg(n.nspname || '.' || c.relname,
+      (pg_catalog.pg_stat_get_tuples_inserted(c.oid) + pg_catalog.pg_stat_get_tuples_updated(c.oid)
+       + pg_catalog.pg_stat_get_tuples_deleted(c.oid))::text || '@' || c.relfilenode)::text
+   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+   WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+     AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%')";
+
+/// Compares the source with how the step found it, which is journalled at the first call. A source that was written
+/// to is a conflict that names both values and the tables; `Some` says that only the server itself moved the value.
+pub async fn check(scope: &StepScope, place: &Place) -> Result<Option<String>> {
+    let mut session = place.session().await?;
+    let replies = session.run(QUERY).await?;
+    session.keep();
+    let row = replies.first().and_then(|reply| reply.rows.first()).map(Vec::as_slice);
+    let Some([Some(xmax), tables]) = row else {
+        return Err(Error::failed(format!(
+            "{}: the server doesn't say which transactions it has seen",
+            place.identity()
+        )));
+    };
+    let tables = serde_json::from_str(tables.as_deref().unwrap_or("{}")).map_err(|e| {
+        Error::failed(format!("{}: the tables' counters can't be read: {e}", place.identity()))
+    })?;
+    let now = Mark { xmax: xmax.clone(), tables };
+    let note = format!("frozen {}", place.identity());
+    let Some(found) = scope.notes.get(&note).await? else {
+        let json = serde_json::to_value(&now).map_err(|e| Error::host(e.to_string()))?;
+        scope.notes.set(&note, json).await?;
+        return Ok(None);
+    };
+    let found: Mark = serde_json::from_value(found)
+        .map_err(|e| Error::host(format!("note `{note}` of step `{}` can't be read: {e}", scope.step)))?;
+    compare(&found, &now).map_err(|why| {
+        Error::conflict(format!("{} was declared frozen, but {why}", place.identity()))
+            .hint("stop what writes to the source, then run again; or copy with `consistency: snapshot`")
+    })
+}
+
+fn compare(found: &Mark, now: &Mark) -> Result<Option<String>, String> {
+    if found.xmax == now.xmax {
+        return Ok(None);
+    }
+    let moved = format!("its next transaction moved from {} to {}", found.xmax, now.xmax);
+    let names = found.tables.keys().chain(now.tables.keys().filter(|name| !found.tables.contains_key(*name)));
+    let changed: Vec<&str> =
+        names.filter(|name| found.tables.get(*name) != now.tables.get(*name)).map(String::as_str).collect();
+    if changed.is_empty() {
+        return Ok(Some(format!("{moved}, though no table's counters did: the server's own maintenance")));
+    }
+    Err(format!("{moved}, and these tables were possibly written to: {}", changed.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(xmax: &str, tables: &[(&str, &str)]) -> Mark {
+        Mark { xmax: xmax.into(), tables: tables.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect() }
+    }
+
+    #[test]
+    fn only_a_moved_xmax_with_moved_counters_is_a_conflict() {
+        let found = mark("10", &[("a", "1@1"), ("b", "2@2")]);
+        assert_eq!(compare(&found, &mark("10", &[])), Ok(None));
+        assert!(matches!(compare(&found, &mark("12", &[("a", "1@1"), ("b", "2@2")])), Ok(Some(_))));
+        let why = compare(&found, &mark("12", &[("a", "1@1"), ("b", "3@2"), ("c", "0@3")])).unwrap_err();
+        assert!(why.contains("from 10 to 12") && why.ends_with("b, c"), "{why}");
+    }
+}

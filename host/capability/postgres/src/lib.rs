@@ -1,0 +1,35 @@
+//! The `postgres` capability: databases of PostgreSQL servers, 12 and newer.
+//!
+//! Guests' queries pass a gate and run READ ONLY; SQL effects carry markers; tables move by COPY over a connection of
+//! our own, under one exported snapshot; all of it can be resumed, observed and undone.
+
+mod capability;
+mod catalog;
+mod config;
+mod copy;
+mod database;
+mod digest;
+mod emptying;
+mod errors;
+mod examine;
+mod execute;
+mod frozen;
+mod gate;
+mod marker;
+mod orphans;
+mod place;
+mod pool;
+mod quote;
+mod reads;
+mod resume;
+mod sequences;
+mod session;
+mod snapshot;
+mod statements;
+mod tls;
+mod transfer;
+mod undo;
+mod wire;
+
+pub use capability::Postgres;
+pub use marker::{MarkerStatus, SCHEMA as MARKER_SCHEMA};

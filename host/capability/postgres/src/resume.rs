@@ -1,0 +1,155 @@
+//! Resuming a step: orphans ended, and what was copied under a lost snapshot taken out again.
+
+use std::collections::BTreeSet;
+
+use godwit_model::capability::{Performed, StepScope};
+use godwit_model::effect::{Action, Consistency, CopySequences, CopyTable};
+use godwit_model::{EffectKey, Error, Result, SlotName};
+
+use crate::emptying::{self, Filled};
+use crate::marker::{self, Found};
+use crate::place::Place;
+use crate::snapshot::{Leaders, Succession};
+use crate::undo::{filled, part_done};
+
+/// What one source's snapshot means for one sink.
+struct Pair<'a> {
+    source: Place,
+    sink: Place,
+    copies: Vec<(&'a Performed, &'a CopyTable)>,
+    sequences: Vec<(&'a Performed, &'a CopySequences)>,
+}
+
+/// Empties the tables of copies under a snapshot that is lost, and returns the keys of done effects that have to be
+/// done again: these copies, the sequences, and what was made from their rows. May be called again at any point.
+pub async fn begin_again(
+    scope: &StepScope,
+    leaders: &Leaders,
+    known: &[Performed],
+    place: &(dyn Fn(&SlotName) -> Result<Place> + Sync),
+) -> Result<Vec<EffectKey>> {
+    let mut redo = BTreeSet::new();
+    for pair in pairs(known, place)? {
+        let leader = leaders.get(scope, &pair.source, Succession::BeginAgain).await?;
+        let generation = leader.generation;
+        let mut session = pair.sink.session().await?;
+        let markers = marker::of_step(&mut session, &scope.run, &scope.step).await?;
+        let of = |key: &EffectKey| -> Vec<Found> {
+            markers.iter().filter(|found| found.key == *key).cloned().collect()
+        };
+
+        let mut tables: Vec<Filled> = Vec::new();
+        let mut cleared = Vec::new();
+        let mut stale = false;
+        for (performed, request) in &pair.copies {
+            let key = &performed.effect.key;
+            let found = of(key);
+            let in_sink =
+                found.iter().any(|part| part_done(part).is_none_or(|done| done.generation != generation));
+            let in_journal = generation_of(performed).is_some_and(|g| g != u64::from(generation));
+            if in_journal {
+                redo.insert(key.clone());
+            }
+            if in_sink {
+                tables.push(filled(&request.sink.schema, &request.sink.name, &found));
+                cleared.push(key.clone());
+            }
+            stale |= in_sink || in_journal;
+        }
+        for (performed, _) in &pair.sequences {
+            let key = &performed.effect.key;
+            if stale || generation_of(performed).is_some_and(|g| g != u64::from(generation)) {
+                cleared.push(key.clone());
+                if performed.done.is_some() {
+                    redo.insert(key.clone());
+                }
+            }
+        }
+        for performed in known {
+            let Action::ExecuteSql(request) = &performed.effect.action else { continue };
+            if !request.data_dependent || place(&request.slot)?.identity() != pair.sink.identity() {
+                continue;
+            }
+            let key = &performed.effect.key;
+            // A marker that is gone was cleared by an earlier attempt to begin again.
+            if stale || (performed.done.is_some() && is_atomic(performed) && of(key).is_empty()) {
+                cleared.push(key.clone());
+                if performed.done.is_some() {
+                    redo.insert(key.clone());
+                }
+            }
+        }
+        if !cleared.is_empty() && !markers.is_empty() {
+            let mut sql = String::from("BEGIN");
+            for statement in emptying::statements(&mut session, &tables).await? {
+                sql.push_str(";\n");
+                sql.push_str(&statement);
+            }
+            sql.push_str(";\n");
+            sql.push_str(&marker::delete(&scope.run, &scope.step, &cleared));
+            sql.push_str(";\nCOMMIT");
+            session
+                .run_quietly(&sql)
+                .await
+                .map_err(|failure| Error::from(failure).context("emptying tables whose snapshot was lost"))?;
+        }
+        session.keep();
+    }
+    // In the order of submission.
+    Ok(known
+        .iter()
+        .map(|performed| &performed.effect.key)
+        .filter(|key| redo.contains(*key))
+        .cloned()
+        .collect())
+}
+
+fn is_atomic(performed: &Performed) -> bool {
+    matches!(&performed.effect.action, Action::ExecuteSql(request)
+        if request.execution == godwit_model::effect::Execution::Atomic)
+}
+
+fn generation_of(performed: &Performed) -> Option<u64> {
+    performed.done.as_ref()?.fingerprint.get("generation")?.as_u64()
+}
+
+/// The copies that rely on a snapshot, by source and sink.
+fn pairs<'a>(
+    known: &'a [Performed],
+    place: &(dyn Fn(&SlotName) -> Result<Place> + Sync),
+) -> Result<Vec<Pair<'a>>> {
+    let mut pairs: Vec<Pair<'a>> = Vec::new();
+    let mut at = |source: &SlotName, sink: &SlotName| -> Result<usize> {
+        let (source, sink) = (place(source)?, place(sink)?);
+        let same = |pair: &Pair<'_>| {
+            pair.source.identity() == source.identity() && pair.sink.identity() == sink.identity()
+        };
+        if let Some(index) = pairs.iter().position(same) {
+            return Ok(index);
+        }
+        pairs.push(Pair { source, sink, copies: Vec::new(), sequences: Vec::new() });
+        Ok(pairs.len() - 1)
+    };
+    let mut copies = Vec::new();
+    let mut sequences = Vec::new();
+    for performed in known {
+        match &performed.effect.action {
+            Action::CopyTable(request) if request.consistency == Consistency::Snapshot => {
+                copies.push((at(&request.source.slot, &request.sink.slot)?, performed, request));
+            }
+            Action::CopySequences(request) => {
+                sequences.push((at(&request.source, &request.sink)?, performed, request));
+            }
+            _ => {}
+        }
+    }
+    for (index, performed, request) in copies {
+        pairs[index].copies.push((performed, request));
+    }
+    for (index, performed, request) in sequences {
+        pairs[index].sequences.push((performed, request));
+    }
+    // Sequences alone rely on no snapshot: they are read as they stand.
+    pairs.retain(|pair| !pair.copies.is_empty());
+    Ok(pairs)
+}

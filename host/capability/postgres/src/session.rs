@@ -1,0 +1,149 @@
+//! Sessions of sqlx, for DDL, markers and the catalogs of a sink.
+
+use std::str::FromStr as _;
+
+use futures::TryStreamExt;
+use godwit_model::{Error, Result};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, ValueRef as _};
+
+use crate::config::{Config, SslMode};
+use crate::errors::{Failure, sqlx_failure};
+use crate::wire::Reply;
+
+/// What decides how values are written and names are found; pinned alike at both ends, whatever server, role or
+/// database set (manual, chapter 19 «Server Configuration»).
+const PINS: &[(&str, &str)] = &[
+    ("client_encoding", "UTF8"),
+    ("standard_conforming_strings", "on"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
+    ("xmloption", "content"),
+    ("search_path", ""),
+    ("row_security", "off"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("synchronize_seqscans", "off"),
+];
+
+/// One request that pins a session's settings.
+pub fn pins() -> String {
+    PINS.iter().map(|(name, value)| format!("SET {name} = '{value}';")).collect()
+}
+
+/// A session by sqlx. After an error it is dropped, unless the error was the server's and a rollback followed.
+#[derive(Debug)]
+pub struct Session {
+    connection: PgConnection,
+    at: String,
+}
+
+impl Session {
+    pub async fn connect(config: &Config, database: &str, application: &str) -> Result<Self, Failure> {
+        let at = config.identity(database);
+        let options = options(config, database, application)?;
+        let begun = async {
+            let connection =
+                PgConnection::connect_with(&options).await.map_err(|e| sqlx_failure(&at, e, 0))?;
+            let mut session = Self { connection, at: at.clone() };
+            session.run(&pins()).await?;
+            Ok(session)
+        };
+        tokio::time::timeout(config.connect_timeout, begun).await.unwrap_or_else(|_| {
+            let seconds = config.connect_timeout.as_secs();
+            Err(Error::unavailable(format!("{at}: no session within {seconds} s"))
+                .hint("check host, port and firewall; `connect_timeout` allows more time")
+                .into())
+        })
+    }
+
+    /// Runs one or more statements by the simple protocol, in one round trip; the results of each.
+    pub async fn run(&mut self, sql: &str) -> Result<Vec<Reply>, Failure> {
+        self.execute(sql, true).await
+    }
+
+    /// The same, without keeping rows.
+    pub async fn run_quietly(&mut self, sql: &str) -> Result<Vec<Reply>, Failure> {
+        self.execute(sql, false).await
+    }
+
+    async fn execute(&mut self, sql: &str, keep: bool) -> Result<Vec<Reply>, Failure> {
+        let mut replies = Vec::new();
+        let mut current = Reply::default();
+        // Statements are composed here or passed the gate; names and values in them are quoted.
+        let mut stream = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_many(&mut self.connection);
+        loop {
+            match stream.try_next().await {
+                Ok(Some(sqlx::Either::Left(result))) => {
+                    current.tag = result.rows_affected().to_string();
+                    replies.push(std::mem::take(&mut current));
+                }
+                Ok(Some(sqlx::Either::Right(row))) if keep => {
+                    let mut values = Vec::with_capacity(row.len());
+                    for index in 0..row.len() {
+                        let value =
+                            row.try_get_raw(index).map_err(|e| sqlx_failure(&self.at, e, replies.len()))?;
+                        values.push(if value.is_null() {
+                            None
+                        } else {
+                            Some(
+                                value
+                                    .as_str()
+                                    .map_err(|e| Error::failed(format!("{}: {e}", self.at)))?
+                                    .to_owned(),
+                            )
+                        });
+                    }
+                    current.rows.push(values);
+                }
+                Ok(Some(sqlx::Either::Right(_))) => {}
+                Ok(None) => return Ok(replies),
+                Err(e) => return Err(sqlx_failure(&self.at, e, replies.len())),
+            }
+        }
+    }
+
+    /// Ends the session in good order.
+    pub async fn close(self) {
+        // Nothing depends on it: a server that is gone has ended the session as well.
+        let _ = self.connection.close().await;
+    }
+}
+
+fn options(config: &Config, database: &str, application: &str) -> Result<PgConnectOptions> {
+    let mode = match config.ssl_mode {
+        SslMode::Disable => "disable",
+        SslMode::Prefer => "prefer",
+        SslMode::Require => "require",
+        SslMode::VerifyCa => "verify-ca",
+        SslMode::VerifyFull => "verify-full",
+    };
+    let mode = PgSslMode::from_str(mode).map_err(|e| Error::host(e.to_string()))?;
+    let mut options = PgConnectOptions::new_without_pgpass()
+        .host(&config.host)
+        .port(config.port)
+        .username(&config.user)
+        .database(database)
+        .application_name(application)
+        .ssl_mode(mode)
+        // A start-up parameter that poolers refuse; the pins set it afterwards.
+        .extra_float_digits(None)
+        .statement_cache_capacity(0)
+        // Statements may hold what a recipe declared secret.
+        .disable_statement_logging();
+    if let Some(password) = &config.password {
+        options = options.password(password.expose());
+    }
+    if let Some(path) = &config.ssl_root_cert {
+        options = options.ssl_root_cert(path);
+    }
+    if config.is_local() {
+        options = options.socket(&config.host);
+    }
+    Ok(options)
+}

@@ -1,0 +1,13 @@
+//! Real servers for tests and for the demo: PostgreSQL of three majors, an S3 server in the process, and the
+//! labelling application that fills them. Everything listens on free loopback ports and cleans up after itself.
+//! No migration logic.
+
+pub mod cache;
+mod error;
+pub mod postgres;
+mod process;
+pub mod s3;
+pub mod sample;
+pub mod wheel;
+
+pub use error::{LabError, Result};

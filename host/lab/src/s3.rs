@@ -1,0 +1,255 @@
+//! An S3 server in the process: `s3s` speaks the protocol and checks signatures, a backend of our own holds
+//! objects under opaque keys, and the door logs every request and lets faults in.
+
+mod backend;
+mod conditions;
+mod cors;
+mod folder;
+mod listing;
+mod multipart;
+mod receive;
+mod service;
+mod store;
+mod traffic;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use tokio::net::TcpListener;
+
+pub use self::store::StoredObject;
+pub use self::traffic::{Fault, Injection, Request};
+pub use s3s::dto::CORSRule;
+
+use self::backend::{Backend, Rules, lock};
+use self::folder::Folder;
+use self::service::Door;
+use self::store::{Bucket, Store};
+use self::traffic::Traffic;
+use crate::error::{LabError, Result, io};
+
+/// The credentials of every server here.
+const ACCESS_KEY: &str = "lab-access-key";
+const SECRET_KEY: &str = "lab-secret-key-for-tests-only";
+
+/// How a server is to be started; [`S3Server::builder`] makes one.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    rules: Rules,
+    folder: Option<PathBuf>,
+    port: Option<u16>,
+}
+
+impl Builder {
+    /// The region it calls itself by; default `us-east-1`. (Signatures for any region are taken.)
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.rules.region = region.into();
+        self
+    }
+
+    /// Keeps buckets and objects in a folder too, and begins with what is there. Open uploads are not kept.
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// Listens on this port instead of a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Entries of a listing's page at most; default 1000.
+    pub fn page_size(mut self, entries: usize) -> Self {
+        self.rules.page_size = entries.max(1);
+        self
+    }
+
+    /// The smallest part but the last of an upload, in bytes; default 5 MiB.
+    pub fn min_part_size(mut self, bytes: usize) -> Self {
+        self.rules.min_part_size = bytes;
+        self
+    }
+
+    /// Cloudflare R2's rule: all parts but the last of one size.
+    pub fn equal_parts(mut self) -> Self {
+        self.rules.equal_parts = true;
+        self
+    }
+
+    /// Listens on 127.0.0.1; serves until the server is dropped.
+    pub async fn start(self) -> Result<S3Server> {
+        let address = format!("127.0.0.1:{}", self.port.unwrap_or(0));
+        let path = PathBuf::from(&address);
+        let mut store = Store::default();
+        if let Some(folder) = self.folder {
+            let opened = folder.clone();
+            let (folder, buckets) = tokio::task::spawn_blocking(move || Folder::open(opened))
+                .await?
+                .map_err(io("open the objects in", &folder))?;
+            store.buckets = buckets;
+            store.folder = Some(folder);
+        }
+        let listener = std::net::TcpListener::bind(&address).map_err(io("listen on", &path))?;
+        listener.set_nonblocking(true).map_err(io("listen on", &path))?;
+        let port = listener.local_addr().map_err(io("listen on", &path))?.port();
+
+        // A runtime of its own: a test may block its thread while a process it started talks to this server.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("lab-s3")
+            .enable_all()
+            .build()
+            .map_err(io("start threads for", &path))?;
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(listener).map_err(io("listen on", &path))?
+        };
+        let (store, traffic) = (Arc::new(Mutex::new(store)), Arc::new(Mutex::new(Traffic::default())));
+        let region = self.rules.region.clone();
+        let mut service = S3ServiceBuilder::new(Backend { store: Arc::clone(&store), rules: self.rules });
+        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let door =
+            Door { service: service.build(), store: Arc::clone(&store), traffic: Arc::clone(&traffic) };
+        runtime.spawn(door.serve(listener));
+        Ok(S3Server { port, region, store, traffic, runtime: Some(runtime) })
+    }
+}
+
+/// An S3 server on 127.0.0.1, path-style addressing, one pair of credentials. It ends when it is dropped.
+#[derive(Debug)]
+pub struct S3Server {
+    port: u16,
+    region: String,
+    store: Arc<Mutex<Store>>,
+    traffic: Arc<Mutex<Traffic>>,
+    /// `Some` until it is dropped.
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl S3Server {
+    /// Starts an empty server on a free port, all in memory.
+    pub async fn start() -> Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// For a server with rules, a port or a folder of its own.
+    pub fn builder() -> Builder {
+        let rules =
+            Rules { region: "us-east-1".into(), page_size: 1000, min_part_size: 5 << 20, equal_parts: false };
+        Builder { rules, folder: None, port: None }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn access_key(&self) -> &str {
+        ACCESS_KEY
+    }
+
+    pub fn secret_key(&self) -> &str {
+        SECRET_KEY
+    }
+
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Makes a bucket; one that exists stays as it is.
+    pub fn create_bucket(&self, name: &str) -> Result<()> {
+        let path = PathBuf::from(name);
+        lock(&self.store).create_bucket(name).map_err(io("keep the bucket", &path))
+    }
+
+    /// Puts an object straight into the store; header names as in HTTP, user metadata as `x-amz-meta-…`.
+    pub fn put(
+        &self,
+        bucket: &str,
+        key: &str,
+        bytes: impl Into<Bytes>,
+        headers: &[(&str, &str)],
+    ) -> Result<()> {
+        let headers: BTreeMap<String, String> =
+            headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())).collect();
+        let mut store = lock(&self.store);
+        if !store.buckets.contains_key(bucket) {
+            return Err(LabError::NoObject(format!("bucket {bucket}")));
+        }
+        let path = PathBuf::from(format!("{bucket}/{key}"));
+        store.put(bucket, key, StoredObject::new(bytes.into(), headers)).map_err(io("keep the object", &path))
+    }
+
+    /// The object as it lies in the store, if it does.
+    pub fn get(&self, bucket: &str, key: &str) -> Option<StoredObject> {
+        lock(&self.store).object(bucket, key).map(|object| StoredObject::clone(object))
+    }
+
+    /// Takes an object away behind everybody's back; one that is not there is fine.
+    pub fn remove(&self, bucket: &str, key: &str) -> Result<()> {
+        let path = PathBuf::from(format!("{bucket}/{key}"));
+        lock(&self.store).delete(bucket, key).map_err(io("remove the object", &path))
+    }
+
+    /// All keys of a bucket in the order of their bytes; empty for a bucket that is not there.
+    pub fn keys(&self, bucket: &str) -> Vec<String> {
+        lock(&self.store)
+            .buckets
+            .get(bucket)
+            .map(|held| held.objects.keys().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// All buckets by name.
+    pub fn buckets(&self) -> Vec<String> {
+        lock(&self.store).buckets.keys().cloned().collect()
+    }
+
+    /// A bucket's CORS rules, if it has any.
+    pub fn cors(&self, bucket: &str) -> Option<Vec<CORSRule>> {
+        lock(&self.store).buckets.get(bucket).and_then(|held: &Bucket| held.cors.clone())
+    }
+
+    /// Ids of the uploads that are neither completed nor aborted.
+    pub fn open_uploads(&self) -> Vec<String> {
+        lock(&self.store).uploads.keys().cloned().collect()
+    }
+
+    /// Every request seen since the start or the last [`forget_requests`](Self::forget_requests), refused ones
+    /// included.
+    pub fn requests(&self) -> Vec<Request> {
+        lock(&self.traffic).requests.clone()
+    }
+
+    pub fn forget_requests(&self) {
+        lock(&self.traffic).requests.clear();
+    }
+
+    /// Lets something go wrong from now on: a [`Fault`], or one narrowed by [`Fault::on`] and [`Fault::key`].
+    /// Faults add up.
+    pub fn inject(&self, fault: impl Into<Injection>) {
+        lock(&self.traffic).injections.push(fault.into());
+    }
+
+    /// Nothing goes wrong from now on.
+    pub fn clear_faults(&self) {
+        lock(&self.traffic).injections.clear();
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Without waiting, which would panic where the drop happens in async code.
+            runtime.shutdown_background();
+        }
+    }
+}

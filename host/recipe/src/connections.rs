@@ -1,0 +1,312 @@
+//! The kinds of connection and their fields.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use godwit_model::capability::Connection;
+use godwit_model::plugin::ConnectionKind;
+use godwit_model::secret::Secrets;
+use godwit_model::{ConnectionName, Json};
+
+use crate::credentials;
+use crate::diagnostic::{Fault, Report, suggest};
+use crate::document::Node;
+use crate::expression::describe;
+use crate::template::Evaluated;
+
+/// The type of a connection's field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FieldType {
+    Text,
+    /// Must not stand in the recipe in the open.
+    Secret,
+    Url(&'static [&'static str]),
+    Whole {
+        least: u64,
+        most: u64,
+    },
+    OneOf(&'static [&'static str]),
+}
+
+/// A field of a connection, as a row of data.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    pub name: &'static str,
+    pub kind: FieldType,
+    pub required: bool,
+    pub summary: &'static str,
+}
+
+const fn field(name: &'static str, kind: FieldType, required: bool, summary: &'static str) -> Field {
+    Field { name, kind, required, summary }
+}
+
+const SSL_MODES: &[&str] = &["disable", "prefer", "require", "verify-ca", "verify-full"];
+const PORT: FieldType = FieldType::Whole { least: 1, most: 65_535 };
+const BUDGET: FieldType = FieldType::Whole { least: 1, most: 1_000 };
+
+/// libpq's names where there are such (PostgreSQL manual, section 34.1.2).
+const POSTGRES: &[Field] = &[
+    field(
+        "url",
+        FieldType::Url(&["postgres", "postgresql"]),
+        false,
+        "A connection string postgres://user:password@host:port/database?sslmode=…; other fields win over its parts.",
+    ),
+    field("host", FieldType::Text, false, "Host name or address."),
+    field("port", PORT, false, "Port; 5432 unless given."),
+    field("database", FieldType::Text, false, "Name of the database; the user's unless given."),
+    field("user", FieldType::Text, false, "Name of the role."),
+    field("password", FieldType::Secret, false, "Its password, by way of a secret input."),
+    field("sslmode", FieldType::OneOf(SSL_MODES), false, "How TLS is used; prefer unless given."),
+    field("sslrootcert", FieldType::Text, false, "A file of root certificates in PEM."),
+    field("max_connections", BUDGET, false, "The most connections that are open at once; 4 unless given."),
+];
+
+const S3: &[Field] = &[
+    field(
+        "endpoint",
+        FieldType::Url(&["http", "https"]),
+        false,
+        "The S3 API's URL, without a bucket; AWS's unless given.",
+    ),
+    field("region", FieldType::Text, false, "Region; auto for Cloudflare R2."),
+    field("access_key_id", FieldType::Text, true, "The access key's id."),
+    field("secret_access_key", FieldType::Secret, true, "The access key itself, by way of a secret input."),
+    field("session_token", FieldType::Secret, false, "A session token, by way of a secret input."),
+    field("addressing", FieldType::OneOf(&["path", "virtual"]), false, "Where the bucket's name goes."),
+    field("vendor", FieldType::Text, false, "The vendor, where the endpoint doesn't give it away."),
+    field("max_connections", BUDGET, false, "The most connections that are open at once; 32 unless given."),
+];
+
+const DIR: &[Field] = &[field("path", FieldType::Text, true, "The folder.")];
+
+pub(crate) const KINDS: [ConnectionKind; 3] =
+    [ConnectionKind::Postgres, ConnectionKind::S3, ConnectionKind::Dir];
+
+pub(crate) fn fields(kind: ConnectionKind) -> &'static [Field] {
+    match kind {
+        ConnectionKind::Postgres => POSTGRES,
+        ConnectionKind::S3 => S3,
+        ConnectionKind::Dir => DIR,
+    }
+}
+
+pub(crate) fn kind_by_name(name: &str) -> Option<ConnectionKind> {
+    KINDS.into_iter().find(|kind| kind.name() == name)
+}
+
+/// Finds the kind of a declared connection.
+pub(crate) fn read_kind(name: &str, node: &Node, report: &mut Report<'_>) -> Option<ConnectionKind> {
+    let names = KINDS.map(ConnectionKind::name);
+    let Some(member) = node.member("kind") else {
+        report.add(
+            Fault::new(
+                "recipe::missing-key",
+                &crate::reader::opening(node),
+                format!("connection `{name}` has no `kind`"),
+            )
+            .hint("\"kind\": \"postgres\", \"s3\" or \"dir\""),
+        );
+        return None;
+    };
+    let Some(text) = member.value.as_str() else {
+        report.add(crate::reader::wrong_type(
+            &member.value,
+            &format!("`kind` of connection `{name}`"),
+            "a string",
+        ));
+        return None;
+    };
+    let kind = kind_by_name(text);
+    if kind.is_none() {
+        report.add(
+            Fault::new(
+                "recipe::connection-kind",
+                &member.value.span,
+                format!("there is no kind of connection called `{text}`"),
+            )
+            .hint_opt(suggest(text, names)),
+        );
+    }
+    kind
+}
+
+/// Checks the evaluated fields of a connection and makes it. `evaluated` lacks `kind`.
+pub(crate) fn make(
+    name: &str,
+    kind: ConnectionKind,
+    node: &Node,
+    evaluated: &Evaluated,
+    secrets: &Arc<Secrets>,
+    report: &mut Report<'_>,
+) -> Connection {
+    let mut settings = BTreeMap::new();
+    let empty = serde_json::Map::new();
+    let given = evaluated.value.as_object().unwrap_or(&empty);
+    for field in fields(kind) {
+        let path = [field.name.to_owned()];
+        let hole = evaluated.holes.iter().any(|hole| hole.path == path);
+        let value = given.get(field.name).filter(|value| !value.is_null());
+        if hole {
+            continue;
+        }
+        match value {
+            None if field.required => report.add(
+                Fault::new(
+                    "recipe::missing-key",
+                    &node
+                        .member(field.name)
+                        .map_or_else(|| crate::reader::opening(node), |m| m.value.span.clone()),
+                    format!("connection `{name}` of kind {} has no `{}`", kind.name(), field.name),
+                )
+                .hint(format!("\"{}\": {}", field.name, placeholder(field))),
+            ),
+            None => {}
+            Some(value) => match check_field(field, value) {
+                Ok(value) => {
+                    settings.insert(field.name.to_owned(), value);
+                }
+                Err((code, why, hint)) => {
+                    let what = format!("`{}` of connection `{name}` {why}", field.name);
+                    report.add(Fault::new(code, &node.span_at(&path), what).hint_opt(hint));
+                }
+            },
+        }
+    }
+    match kind {
+        ConnectionKind::Postgres => check_postgres(name, node, report),
+        ConnectionKind::S3 if node.member("endpoint").is_none() && node.member("region").is_none() => report
+            .add(
+                Fault::new(
+                    "recipe::missing-key",
+                    &crate::reader::opening(node),
+                    format!("connection `{name}` of kind s3 has neither `endpoint` nor `region`"),
+                )
+                .hint("\"endpoint\": \"https://…\"; for AWS itself, \"region\" is enough"),
+            ),
+        ConnectionKind::S3 | ConnectionKind::Dir => {}
+    }
+    Connection { name: ConnectionName::new(name), kind, settings, secrets: secrets.clone() }
+}
+
+fn placeholder(field: &Field) -> String {
+    match field.kind {
+        FieldType::Secret => format!("\"${{inputs.{}}}\"", field.name),
+        FieldType::Whole { least, .. } => least.to_string(),
+        FieldType::OneOf(choices) => format!("\"{}\"", choices.first().copied().unwrap_or_default()),
+        FieldType::Url(schemes) => format!("\"{}://…\"", schemes.first().copied().unwrap_or_default()),
+        FieldType::Text => "\"…\"".to_owned(),
+    }
+}
+
+type Trouble = (&'static str, String, Option<String>);
+
+fn check_field(field: &Field, value: &Json) -> Result<Json, Trouble> {
+    let wrong = |wanted: &str| ("recipe::type", format!("must be {wanted}, not {}", describe(value)), None);
+    match field.kind {
+        FieldType::Text => {
+            let text = value.as_str().ok_or_else(|| wrong("a string"))?;
+            if text.is_empty() {
+                return Err(("recipe::connection", "is empty".to_owned(), None));
+            }
+            if field.name == "path" && credentials::holds_token(text) {
+                return Err(("recipe::secret-misuse", "holds a secret".to_owned(), None));
+            }
+            Ok(value.clone())
+        }
+        FieldType::Secret => {
+            let text = value.as_str().ok_or_else(|| wrong("a string"))?;
+            if credentials::is_open(text) {
+                return Err((
+                    "recipe::plain-credential",
+                    "holds a credential in the open".to_owned(),
+                    Some(format!(
+                        "declare an input {{ \"type\": \"secret\" }} and write \"{}\": {}",
+                        field.name,
+                        placeholder(field)
+                    )),
+                ));
+            }
+            Ok(value.clone())
+        }
+        FieldType::Url(schemes) => {
+            let text = value.as_str().ok_or_else(|| wrong("a string"))?;
+            if let Some(found) = credentials::find(text) {
+                return Err((
+                    "recipe::plain-credential",
+                    format!("is {found} in the open"),
+                    Some(format!(
+                        "declare an input {{ \"type\": \"url\" }} and write \"{0}\": \"${{inputs.{0}}}\"",
+                        field.name
+                    )),
+                ));
+            }
+            // A whole url in one secret can't be looked into; the capability will.
+            if !text.starts_with('⟦') {
+                credentials::split(text)
+                    .map_err(|why| ("recipe::connection", format!("is no url: {why}"), None))?;
+                let scheme = text.split("://").next().unwrap_or_default();
+                if !schemes.contains(&scheme) {
+                    let wanted: Vec<String> = schemes.iter().map(|s| format!("{s}://")).collect();
+                    return Err((
+                        "recipe::connection",
+                        format!("begins with `{scheme}://`, not with {}", wanted.join(" or ")),
+                        None,
+                    ));
+                }
+            }
+            Ok(value.clone())
+        }
+        FieldType::Whole { least, most } => {
+            let wanted = format!("a whole number from {least} to {most}");
+            let number = match value {
+                Json::Number(number) => number.as_u64(),
+                // What comes from an input of type string.
+                Json::String(text) => text.parse().ok(),
+                _ => return Err(wrong(&wanted)),
+            };
+            match number {
+                Some(number) if (least..=most).contains(&number) => Ok(Json::from(number)),
+                _ => Err(("recipe::type", format!("must be {wanted}"), None)),
+            }
+        }
+        FieldType::OneOf(choices) => {
+            let text = value.as_str().ok_or_else(|| wrong("a string"))?;
+            if !choices.contains(&text) {
+                let hint = suggest(text, choices.iter().copied());
+                return Err(("recipe::connection", format!("can't be `{text}`"), hint));
+            }
+            Ok(value.clone())
+        }
+    }
+}
+
+fn check_postgres(name: &str, node: &Node, report: &mut Report<'_>) {
+    const BESIDE: &[&str] = &["host", "port"];
+    match node.member("url") {
+        Some(_) => {
+            for other in BESIDE {
+                if let Some(member) = node.member(other) {
+                    report.add(
+                        Fault::new(
+                            "recipe::connection",
+                            &member.key_span,
+                            format!("connection `{name}` has both `url` and `{other}`"),
+                        )
+                        .hint("give the url, or the single fields"),
+                    );
+                }
+            }
+        }
+        None if node.member("host").is_none() => report.add(
+            Fault::new(
+                "recipe::missing-key",
+                &crate::reader::opening(node),
+                format!("connection `{name}` of kind postgres has neither `url` nor `host`"),
+            )
+            .hint("\"url\": \"${inputs.…}\" with an input of type url"),
+        ),
+        None => {}
+    }
+}

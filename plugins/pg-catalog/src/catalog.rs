@@ -1,0 +1,172 @@
+//! A database's catalog, read in two round trips.
+
+use std::collections::BTreeMap;
+
+use godwit_sdk::host::{Host, HostExt, RowSource};
+use godwit_sdk::types::{Error, Result};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::queries;
+use crate::rows::*;
+
+/// The oldest server that is read, as `server_version_num`.
+pub const OLDEST: u32 = 120_000;
+
+/// Everything that users made in one database.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// `server_version_num`.
+    pub version: u32,
+    pub schemas: Vec<SchemaRow>,
+    pub extensions: Vec<ExtensionRow>,
+    pub types: Vec<TypeRow>,
+    pub relations: Vec<RelationRow>,
+    /// By relation, in the order of their numbers.
+    pub columns: BTreeMap<Oid, Vec<ColumnRow>>,
+    pub constraints: Vec<ConstraintRow>,
+    pub indexes: Vec<IndexRow>,
+    pub sequences: Vec<SequenceRow>,
+    pub routines: Vec<RoutineRow>,
+    pub triggers: Vec<TriggerRow>,
+    pub policies: Vec<PolicyRow>,
+    pub rules: Vec<RuleRow>,
+    pub statistics: Vec<StatisticsRow>,
+    pub collations: Vec<CollationRow>,
+    pub edges: Vec<EdgeRow>,
+    pub unsupported: Vec<UnsupportedRow>,
+}
+
+#[derive(Deserialize)]
+struct Tagged {
+    s: String,
+    r: Box<RawValue>,
+}
+
+/// The server's version as a number: 160004 is 16.4.
+pub fn server_version<H: Host>(host: &H, slot: &str) -> Result<u32> {
+    #[derive(Deserialize)]
+    struct Row {
+        version: u32,
+    }
+    let rows: Vec<Row> =
+        host.select(slot, "SELECT current_setting('server_version_num')::int AS version", &[])?;
+    rows.first().map(|row| row.version).ok_or_else(|| {
+        Error::Failed(format!("the server of slot `{slot}` doesn't say its version; is it PostgreSQL?"))
+    })
+}
+
+impl Catalog {
+    /// Reads a database's catalog in two round trips.
+    pub fn read<H: Host>(host: &H, slot: &str) -> Result<Self> {
+        let version = server_version(host, slot)?;
+        if version < OLDEST {
+            return Err(Error::Invalid(format!(
+                "the server of slot `{slot}` is PostgreSQL {}; 12 is the oldest that can be read",
+                release(version)
+            )));
+        }
+        let mut catalog = Self { version, ..Self::default() };
+        let mut rows = host.query(slot, &queries::everything(version), &[])?;
+        loop {
+            let page = rows.next_page()?;
+            if page.is_empty() {
+                break;
+            }
+            for row in page {
+                catalog.take(slot, &row)?;
+            }
+        }
+        catalog.arrange();
+        Ok(catalog)
+    }
+
+    fn take(&mut self, slot: &str, row: &str) -> Result<()> {
+        fn one<'a, T: Deserialize<'a>>(json: &'a RawValue) -> serde_json::Result<T> {
+            serde_json::from_str(json.get())
+        }
+        let read = |row: &str| serde_json::from_str::<Tagged>(row);
+        let fail = |section: &str, error: serde_json::Error| {
+            Error::Failed(format!(
+                "a catalog row ({section}) of slot `{slot}` isn't as expected: {error}: {row}"
+            ))
+        };
+        let Tagged { s: section, r } = read(row).map_err(|e| fail("envelope", e))?;
+        let r = &*r;
+        let done = match section.as_str() {
+            "schema" => one(r).map(|x| self.schemas.push(x)),
+            "extension" => one(r).map(|x| self.extensions.push(x)),
+            "type" => one(r).map(|x| self.types.push(x)),
+            "relation" => one(r).map(|x| self.relations.push(x)),
+            "column" => one(r).map(|x: ColumnRow| self.columns.entry(x.relation).or_default().push(x)),
+            "constraint" => one(r).map(|x| self.constraints.push(x)),
+            "index" => one(r).map(|x| self.indexes.push(x)),
+            "sequence" => one(r).map(|x| self.sequences.push(x)),
+            "routine" => one(r).map(|x| self.routines.push(x)),
+            "trigger" => one(r).map(|x| self.triggers.push(x)),
+            "policy" => one(r).map(|x| self.policies.push(x)),
+            "rule" => one(r).map(|x| self.rules.push(x)),
+            "statistics" => one(r).map(|x| self.statistics.push(x)),
+            "collation" => one(r).map(|x| self.collations.push(x)),
+            "edge" => one(r).map(|x| self.edges.push(x)),
+            "unsupported" => one(r).map(|x| self.unsupported.push(x)),
+            other => return Err(Error::Failed(format!("an unknown catalog section `{other}`"))),
+        };
+        done.map_err(|e| fail(&section, e))
+    }
+
+    /// Puts everything into an order of names, so that the same schema gives the same statements under other ids.
+    fn arrange(&mut self) {
+        let labels: BTreeMap<Oid, (String, String)> =
+            self.relations.iter().map(|r| (r.oid, (r.schema.clone(), r.name.clone()))).collect();
+        let of = |oid: Oid| labels.get(&oid).cloned().unwrap_or_default();
+        self.schemas.sort_by(|a, b| a.name.cmp(&b.name));
+        self.extensions.sort_by(|a, b| a.name.cmp(&b.name));
+        self.types.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        self.relations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        self.columns.values_mut().for_each(|columns| columns.sort_by_key(|c| c.number));
+        self.constraints.sort_by_cached_key(|k| (of(k.relation), k.name.clone()));
+        self.indexes.sort_by_cached_key(|i| (of(i.relation), i.name.clone()));
+        self.sequences.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        self.routines
+            .sort_by(|a, b| (&a.schema, &a.name, &a.arguments).cmp(&(&b.schema, &b.name, &b.arguments)));
+        self.triggers.sort_by_cached_key(|t| (of(t.relation), t.name.clone()));
+        self.policies.sort_by_cached_key(|p| (of(p.relation), p.name.clone()));
+        self.rules.sort_by_cached_key(|r| (of(r.relation), r.name.clone()));
+        self.statistics.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        self.collations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        self.unsupported.sort_by(|a, b| (&a.kind, &a.schema, &a.name).cmp(&(&b.kind, &b.schema, &b.name)));
+    }
+
+    pub fn relation(&self, oid: Oid) -> Option<&RelationRow> {
+        self.relations.iter().find(|r| r.oid == oid)
+    }
+
+    pub fn columns_of(&self, relation: Oid) -> &[ColumnRow] {
+        self.columns.get(&relation).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// `16.4` of 160004.
+pub fn release(version: u32) -> String {
+    format!("{}.{}", version / 10_000, version % 10_000)
+}
+
+/// Where a sequence stands.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SequenceState {
+    pub schema: String,
+    pub name: String,
+    /// The value given out last; none before the first.
+    pub last_value: Option<i64>,
+}
+
+/// The state of every sequence that the connection's user may read, in one round trip.
+pub fn sequence_states<H: Host>(host: &H, slot: &str) -> Result<Vec<SequenceState>> {
+    let sql = format!(
+        "SELECT n.schemaname AS schema, n.sequencename AS name, n.last_value FROM pg_sequences n \
+         WHERE {} ORDER BY 1, 2",
+        queries::USER_SCHEMA.replace("n.nspname", "n.schemaname")
+    );
+    host.select(slot, &sql, &[])
+}

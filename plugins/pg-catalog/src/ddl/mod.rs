@@ -1,0 +1,16 @@
+//! The statements that make each kind of object, and those that take it back.
+//!
+//! Definitions come from the server's own deparser wherever it has one (manual, 9.27 "System Catalog Information
+//! Functions"); what it lacks is written here after `src/bin/pg_dump/pg_dump.c`.
+
+mod dependents;
+mod relations;
+mod routines;
+mod types;
+
+use crate::sql::literal;
+
+/// `COMMENT ON <object> IS '…'`, where there is a comment.
+fn comment(object: &str, text: Option<&str>) -> Option<String> {
+    text.map(|text| format!("COMMENT ON {object} IS {}", literal(text)))
+}

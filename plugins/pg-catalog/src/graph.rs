@@ -1,0 +1,377 @@
+//! The objects of a database as a graph: what makes each, what takes it back, and what it needs first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::catalog::Catalog;
+use crate::kind::Kind;
+use crate::pattern::Filter;
+use crate::rows::Oid;
+
+/// An index into [`Graph::nodes`].
+pub type NodeId = usize;
+
+/// One object.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub kind: Kind,
+    pub schema: String,
+    /// Unquoted. A function's has its argument types.
+    pub name: String,
+    /// `schema.name`, unquoted, of the table that it belongs to.
+    pub on: Option<String>,
+    /// Its own catalog id.
+    pub oid: Oid,
+    /// The relation that it is or belongs to.
+    pub relation: Option<Oid>,
+    /// The relation that a foreign key points at.
+    pub references: Option<Oid>,
+    /// The index of the partitioned table that this index is attached to.
+    pub parent: Option<NodeId>,
+    /// An index's access method.
+    pub method: Option<String>,
+    pub create: Vec<String>,
+    /// In the order in which they run.
+    pub drop: Vec<String>,
+    pub needs: BTreeSet<NodeId>,
+    /// (`server_version_num`, feature): what the target's server has to be able to do.
+    pub features: Vec<(u32, &'static str)>,
+    /// Roles that have to be there.
+    pub roles: Vec<String>,
+    /// For a view: what makes it without its query.
+    pub placeholder: Option<String>,
+}
+
+impl Node {
+    pub fn new(kind: Kind, oid: Oid, schema: &str, name: &str) -> Self {
+        Self {
+            kind,
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            on: None,
+            oid,
+            relation: None,
+            references: None,
+            parent: None,
+            method: None,
+            create: Vec::new(),
+            drop: Vec::new(),
+            needs: BTreeSet::new(),
+            features: Vec::new(),
+            roles: Vec::new(),
+            placeholder: None,
+        }
+    }
+
+    /// The object for people: `public.users`, `users_pkey on public.users`, `vector`.
+    pub fn label(&self) -> String {
+        match (&self.on, self.schema.as_str()) {
+            (Some(table), _) => format!("{} on {table}", self.name),
+            (None, "") => self.name.clone(),
+            (None, schema) => format!("{schema}.{}", self.name),
+        }
+    }
+
+    /// `index public.users_email`.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.kind.name(), self.label())
+    }
+}
+
+/// Something that is left out, and why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeftOut {
+    pub kind: Kind,
+    pub name: String,
+    /// The table that it belongs to, when it isn't one itself.
+    pub on: Option<String>,
+    pub cause: Cause,
+}
+
+/// Why something is left out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// `skip` names its kind.
+    Skipped,
+    /// The patterns of schemas or tables don't admit it, or the table it belongs to.
+    Filtered(String),
+    /// It needs something that is left out, named here.
+    Needs(String),
+}
+
+impl LeftOut {
+    /// Why, in words.
+    pub fn reason(&self) -> String {
+        match &self.cause {
+            Cause::Skipped => format!("`skip` names the kind `{}`", self.kind.name()),
+            Cause::Filtered(reason) => reason.clone(),
+            Cause::Needs(what) => format!("it needs {what}, which is left out"),
+        }
+    }
+
+    /// Whether leaving it out would change what rows the target takes, though nobody asked for that.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self.cause, Cause::Needs(_)) && !Kind::SKIPPABLE.contains(&self.kind)
+    }
+}
+
+/// All objects of a catalog that a filter admits.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// The server's, as `server_version_num`.
+    pub version: u32,
+    pub nodes: Vec<Node>,
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Makes the nodes; the methods that write a kind's statements are in `ddl`.
+pub(crate) struct Builder<'a> {
+    pub catalog: &'a Catalog,
+    pub nodes: Vec<Node>,
+    /// Which node a catalog row belongs to.
+    pub at: BTreeMap<(&'a str, Oid), NodeId>,
+    pub relations: BTreeMap<Oid, &'a crate::rows::RelationRow>,
+    /// Rows of `pg_attrdef` and `pg_constraint` that call a function which users made.
+    calls: BTreeSet<(&'a str, Oid)>,
+    /// The tables below each table, at any depth.
+    pub descendants: BTreeMap<Oid, Vec<Oid>>,
+    /// The check constraints of each relation.
+    pub checks: BTreeMap<Oid, Vec<&'a crate::rows::ConstraintRow>>,
+    /// The sequences of identity columns, by relation and column number.
+    pub identities: BTreeMap<(Oid, i16), &'a crate::rows::SequenceRow>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(catalog: &'a Catalog) -> Self {
+        let routines: BTreeSet<Oid> = catalog.routines.iter().map(|r| r.oid).collect();
+        let calls = catalog
+            .edges
+            .iter()
+            .filter(|e| e.rc == "pg_proc" && routines.contains(&e.ro))
+            .map(|e| (e.c.as_str(), e.o))
+            .collect();
+        let relations: BTreeMap<_, _> = catalog.relations.iter().map(|r| (r.oid, r)).collect();
+        let mut descendants: BTreeMap<Oid, Vec<Oid>> = BTreeMap::new();
+        for relation in &catalog.relations {
+            let mut up: Vec<Oid> = relation.parents.clone();
+            let mut seen = BTreeSet::new();
+            while let Some(parent) = up.pop() {
+                if seen.insert(parent) {
+                    descendants.entry(parent).or_default().push(relation.oid);
+                    up.extend(relations.get(&parent).map_or(&[][..], |p| &p.parents));
+                }
+            }
+        }
+        let mut checks: BTreeMap<Oid, Vec<_>> = BTreeMap::new();
+        for check in catalog.constraints.iter().filter(|k| k.kind == "c") {
+            checks.entry(check.relation).or_default().push(check);
+        }
+        let identities = catalog
+            .sequences
+            .iter()
+            .filter(|s| s.identity == Some(true))
+            .filter_map(|s| Some(((s.owner?, s.owner_column?), s)))
+            .collect();
+        Self {
+            catalog,
+            nodes: Vec::new(),
+            at: BTreeMap::new(),
+            relations,
+            calls,
+            descendants,
+            checks,
+            identities,
+        }
+    }
+
+    /// Whether this default or constraint calls a function that users made. Then it is added by a statement of its own
+    /// once the function is there; the function may in turn need the table.
+    pub fn calls_routine(&self, class: &'a str, oid: Oid) -> bool {
+        self.calls.contains(&(class, oid))
+    }
+
+    /// Adds a node and says which catalog row it is.
+    pub fn add(&mut self, class: &'a str, node: Node) -> NodeId {
+        let id = self.nodes.len();
+        self.at.insert((class, node.oid), id);
+        self.nodes.push(node);
+        id
+    }
+
+    /// Adds a node that is no catalog row of its own.
+    pub fn add_part(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    pub fn node(&self, class: &'a str, oid: Oid) -> Option<NodeId> {
+        self.at.get(&(class, oid)).copied()
+    }
+
+    fn link(&mut self) {
+        // A member of an extension comes with it.
+        for edge in &self.catalog.edges {
+            if edge.t == "e"
+                && let Some(extension) = self.node(&edge.rc, edge.ro)
+            {
+                self.at.entry((edge.c.as_str(), edge.o)).or_insert(extension);
+            }
+        }
+        for edge in &self.catalog.edges {
+            let (Some(from), Some(to)) = (self.node(&edge.c, edge.o), self.node(&edge.rc, edge.ro)) else {
+                continue;
+            };
+            // A sequence is made before the column that owns it: the column's default asks for it.
+            let owned = self.nodes[from].kind == Kind::Sequence && matches!(edge.t.as_str(), "a" | "i");
+            // What hangs on a view by its query is the view's; a placeholder takes the cycle apart, see `order`.
+            if from != to && !owned {
+                self.nodes[from].needs.insert(to);
+            }
+        }
+    }
+}
+
+/// Makes the graph of a catalog: everything that `filter` admits and `skip` doesn't name.
+pub fn build(catalog: &Catalog, filter: &Filter, skip: &BTreeSet<String>) -> Graph {
+    let mut builder = Builder::new(catalog);
+    builder.schemas();
+    builder.extensions();
+    builder.collations();
+    builder.types();
+    builder.routines();
+    builder.relations();
+    builder.sequences();
+    builder.alias_types();
+    builder.defaults();
+    builder.checks();
+    builder.indexes();
+    builder.foreign_keys();
+    builder.statistics();
+    builder.rules();
+    builder.triggers();
+    builder.policies();
+    builder.row_security();
+    builder.link();
+    let unsupported = unsupported_needs(&builder);
+    let Builder { nodes, relations, .. } = builder;
+
+    let mut out: BTreeMap<NodeId, Cause> = BTreeMap::new();
+    for (id, node) in nodes.iter().enumerate() {
+        if let Some(cause) = left_out(node, filter, skip, &relations) {
+            out.insert(id, cause);
+        } else if let Some(row) = unsupported.get(&id) {
+            out.insert(id, Cause::Needs(row.clone()));
+        }
+    }
+    // What needs something that is left out can't be made either.
+    loop {
+        let mut more = Vec::new();
+        for (id, node) in nodes.iter().enumerate() {
+            if !out.contains_key(&id)
+                && let Some(missing) = node.needs.iter().find(|need| out.contains_key(need))
+            {
+                more.push((id, Cause::Needs(nodes[*missing].title())));
+            }
+        }
+        if more.is_empty() {
+            break;
+        }
+        out.extend(more);
+    }
+    let (nodes, left_out) = keep(nodes, &out);
+    Graph { version: catalog.version, nodes, left_out }
+}
+
+/// Which nodes need an object of an unsupported kind, and its name.
+fn unsupported_needs(builder: &Builder<'_>) -> BTreeMap<NodeId, String> {
+    let rows: BTreeMap<(&str, Oid), String> = builder
+        .catalog
+        .unsupported
+        .iter()
+        .map(|row| ((row.class.as_str(), row.oid), format!("{} {}", row.kind, row.label())))
+        .collect();
+    let mut needs = BTreeMap::new();
+    for edge in &builder.catalog.edges {
+        if let (Some(node), Some(row)) =
+            (builder.at.get(&(edge.c.as_str(), edge.o)), rows.get(&(edge.rc.as_str(), edge.ro)))
+        {
+            needs.insert(*node, row.clone());
+        }
+    }
+    needs
+}
+
+/// Why a node itself isn't wanted.
+fn left_out(
+    node: &Node,
+    filter: &Filter,
+    skip: &BTreeSet<String>,
+    relations: &BTreeMap<Oid, &crate::rows::RelationRow>,
+) -> Option<Cause> {
+    if skip.contains(node.kind.name()) {
+        return Some(Cause::Skipped);
+    }
+    let schema = match node.kind {
+        Kind::Schema => &node.name,
+        Kind::Extension => return None,
+        _ => &node.schema,
+    };
+    if !filter.schema(schema) {
+        return Some(Cause::Filtered(format!("`schemas` leaves schema `{schema}` out")));
+    }
+    if filter.tables.is_empty() {
+        return None;
+    }
+    let own = relations.get(&node.relation?)?;
+    // A partition is admitted by its root, too.
+    let mut names = Vec::new();
+    let mut up = vec![*own];
+    while let Some(relation) = up.pop() {
+        names.push((relation.schema.as_str(), relation.name.as_str()));
+        if relation.partition {
+            up.extend(relation.parents.iter().filter_map(|parent| relations.get(parent).copied()));
+        }
+    }
+    (!filter.tables.admit(names)).then(|| Cause::Filtered(format!("`tables` leaves {} out", own.label())))
+}
+
+/// Drops the nodes that are out and renumbers the rest.
+fn keep(nodes: Vec<Node>, out: &BTreeMap<NodeId, Cause>) -> (Vec<Node>, Vec<LeftOut>) {
+    let mut left_out: Vec<LeftOut> = out
+        .iter()
+        .map(|(id, cause)| LeftOut {
+            kind: nodes[*id].kind,
+            name: nodes[*id].label(),
+            on: nodes[*id].on.clone(),
+            cause: cause.clone(),
+        })
+        .collect();
+    left_out.sort();
+    let mut number = BTreeMap::new();
+    for id in (0..nodes.len()).filter(|id| !out.contains_key(id)) {
+        number.insert(id, number.len());
+    }
+    let nodes = nodes
+        .into_iter()
+        .enumerate()
+        .filter(|(id, _)| number.contains_key(id))
+        .map(|(_, mut node)| {
+            node.needs = node.needs.iter().filter_map(|need| number.get(need).copied()).collect();
+            node.parent = node.parent.and_then(|parent| number.get(&parent).copied());
+            node
+        })
+        .collect();
+    (nodes, left_out)
+}
+
+impl Graph {
+    /// How many objects of each kind there are, by the kind's name.
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        for node in &self.nodes {
+            if !matches!(node.kind, Kind::SequenceOwner | Kind::ViewQuery | Kind::ReplicaIdentity) {
+                *counts.entry(node.kind.name()).or_default() += 1;
+            }
+        }
+        counts
+    }
+}

@@ -1,0 +1,28 @@
+//! What plugins know of PostgreSQL's catalogs: reading a schema in a fixed number of queries, the statements that make
+//! it again, and the order in which they may run.
+//!
+//! Servers 12 to 18. Nothing here causes effects: a plugin reads through a [`Host`](godwit_sdk::host::Host) and hands
+//! the statements on.
+
+mod catalog;
+mod compare;
+mod ddl;
+pub mod digest;
+mod graph;
+pub mod index_build;
+mod kind;
+mod order;
+pub mod pattern;
+mod queries;
+mod rows;
+pub mod sql;
+mod target;
+
+pub use catalog::{Catalog, OLDEST, SequenceState, release, sequence_states, server_version};
+pub use compare::{Difference, compare};
+pub use graph::{Cause, Graph, LeftOut, Node, NodeId, build};
+pub use kind::{Kind, Phase};
+pub use order::{late, sort};
+pub use queries::USER_SCHEMA;
+pub use rows::*;
+pub use target::{Target, TargetMemo};

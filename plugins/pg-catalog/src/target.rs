@@ -1,0 +1,125 @@
+//! What a target database has already.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use godwit_sdk::host::{Host, HostExt};
+use godwit_sdk::types::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::{release, server_version};
+use crate::graph::Graph;
+use crate::kind::Kind;
+use crate::queries;
+use crate::sql::ident;
+
+/// What a target has, as it was read.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// `server_version_num`.
+    pub version: u32,
+    pub schemas: BTreeSet<String>,
+    /// Name to schema.
+    pub extensions: BTreeMap<String, String>,
+    /// What could be made by CREATE EXTENSION, name to default version.
+    pub available: BTreeMap<String, String>,
+    pub roles: BTreeSet<String>,
+    relations: BTreeSet<String>,
+    types: BTreeSet<String>,
+    routines: BTreeSet<String>,
+}
+
+/// The part of a target that decisions rest on; kept by a memo, because the step itself changes what would be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetMemo {
+    pub version: u32,
+    pub schemas: BTreeSet<String>,
+    pub extensions: BTreeMap<String, String>,
+}
+
+impl Target {
+    /// Reads a target in two round trips.
+    pub fn read<H: Host>(host: &H, slot: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Row {
+            kind: String,
+            name: String,
+            detail: Option<String>,
+        }
+        let mut target = Self { version: server_version(host, slot)?, ..Self::default() };
+        let rows: Vec<Row> = host.select(slot, &queries::target(), &[])?;
+        for Row { kind, name, detail } in rows {
+            match kind.as_str() {
+                "schema" => drop(target.schemas.insert(name)),
+                "extension" => drop(target.extensions.insert(name, detail.unwrap_or_default())),
+                "available" => drop(target.available.insert(name, detail.unwrap_or_default())),
+                "role" => drop(target.roles.insert(name)),
+                "relation" => drop(target.relations.insert(name)),
+                "type" => drop(target.types.insert(name)),
+                _ => drop(target.routines.insert(name)),
+            }
+        }
+        Ok(target)
+    }
+
+    /// Everything that keeps the graph from being made here, one sentence each.
+    pub fn obstacles(&self, graph: &Graph) -> Vec<String> {
+        let mut found = Vec::new();
+        for node in &graph.nodes {
+            let label = format!("{}.{}", node.schema, node.name);
+            let taken = match node.kind {
+                Kind::Table | Kind::View | Kind::MaterializedView | Kind::Sequence | Kind::Index => {
+                    self.relations.contains(&label)
+                }
+                Kind::PrimaryKey | Kind::Unique | Kind::Exclusion => self.relations.contains(&label),
+                Kind::Enum | Kind::Domain | Kind::Composite | Kind::Range => self.types.contains(&label),
+                Kind::Function | Kind::Procedure | Kind::Aggregate => self.routines.contains(&label),
+                _ => false,
+            };
+            if taken {
+                found.push(format!("{} is there already", node.title()));
+            }
+            if node.kind == Kind::Extension {
+                found.extend(self.extension_obstacle(node));
+            }
+            for (version, feature) in &node.features {
+                if self.version < *version {
+                    found.push(format!(
+                        "{} uses a feature ({feature}) that came with PostgreSQL {}; the target is {}",
+                        node.title(),
+                        version / 10_000,
+                        release(self.version)
+                    ));
+                }
+            }
+            for role in node.roles.iter().filter(|role| !self.roles.contains(*role)) {
+                found.push(format!("{} names the role `{role}`, which the target lacks", node.title()));
+            }
+        }
+        found.dedup();
+        found
+    }
+
+    fn extension_obstacle(&self, node: &crate::graph::Node) -> Option<String> {
+        let wanted = node.create.first().and_then(|create| create.split(" WITH SCHEMA ").nth(1));
+        match (self.extensions.get(&node.name), wanted) {
+            (Some(schema), Some(wanted)) if ident(schema) != wanted => Some(format!(
+                "extension {} is in schema `{schema}`, but the source has it in {wanted}, by which its objects are named",
+                node.name
+            )),
+            (Some(_), _) => None,
+            (None, _) if self.available.contains_key(&node.name) => None,
+            (None, _) => Some(format!(
+                "extension {} is not available on the target's server; install it there",
+                node.name
+            )),
+        }
+    }
+
+    pub fn memo(&self) -> TargetMemo {
+        TargetMemo {
+            version: self.version,
+            schemas: self.schemas.clone(),
+            extensions: self.extensions.clone(),
+        }
+    }
+}

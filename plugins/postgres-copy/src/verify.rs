@@ -1,0 +1,132 @@
+//! Proving a copy: the rows by the evidence of their transfers, everything else by its definition on both sides.
+
+use std::collections::BTreeMap;
+
+use godwit_pg_catalog::{Catalog, Difference, SequenceState, build, compare, sequence_states};
+use godwit_sdk::prelude::*;
+
+use crate::params::{Outputs, Params, Reliance};
+use crate::{SOURCE, TARGET};
+
+pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
+    for table in &outputs.tables {
+        checks.push(rows(host, &format!("{}.{}", table.schema, table.name), &table.key)?);
+    }
+    let source = Catalog::read(host, SOURCE)?;
+    let target = Catalog::read(host, TARGET)?;
+    if !params.data_only {
+        checks.extend(definitions(&source, &target, params));
+    }
+    if !params.schema_only {
+        checks.push(sequences(host, &source, params)?);
+    }
+    Ok(checks)
+}
+
+/// What was sent against what is there.
+fn rows<H: Host>(host: &H, table: &str, key: &str) -> Result<Check> {
+    let name = format!("rows of {table}");
+    let Some(sent) = host.evidence(key)? else {
+        return Ok(Check::failed(name, format!("the transfer `{key}` has left no evidence; resume the run")));
+    };
+    let there = host.observe(key)?;
+    let detail = format!("{} rows, digest {}", sent.items, short(&sent.digest));
+    if sent.items != there.items {
+        let why = format!("{} rows were sent, the target has {}", sent.items, there.items);
+        return Ok(Check::failed(name, why));
+    }
+    if sent.digest.is_empty() {
+        let why = "the transfer has no digest; only the number of rows was compared";
+        return Ok(Check::not_comparable(name, why).detail(format!("{} rows", sent.items)));
+    }
+    let why = format!(
+        "the rows differ: digest {} was sent, the target has {}",
+        short(&sent.digest),
+        short(&there.digest)
+    );
+    Ok(Check::that(name, sent.digest == there.digest, why).detail(detail))
+}
+
+/// The algorithm and the first digits of a digest.
+fn short(digest: &str) -> String {
+    match digest.split_once(':') {
+        Some((algorithm, hex)) => format!("{algorithm}:{}", hex.get(..12).unwrap_or(hex)),
+        None => digest.to_owned(),
+    }
+}
+
+/// One check for each kind of object.
+fn definitions(source: &Catalog, target: &Catalog, params: &Params) -> Vec<Check> {
+    let filter = params.filter();
+    let skip = params.skipped();
+    let ours = build(source, &filter, &skip);
+    let theirs = build(target, &Default::default(), &skip);
+    let mut found: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut doubtful: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (title, kind, difference) in compare(&ours, &theirs) {
+        let list = if matches!(difference, Difference::Reworded { .. }) { &mut doubtful } else { &mut found };
+        list.entry(kind.name()).or_default().push(difference.sentence(&title));
+    }
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for node in &ours.nodes {
+        *counts.entry(node.kind.name()).or_default() += 1;
+    }
+    counts
+        .into_iter()
+        .map(|(kind, count)| {
+            let name = format!("definitions: {kind}");
+            match (found.get(kind), doubtful.get(kind)) {
+                (Some(faults), _) => Check::failed(name, faults.join("; ")),
+                (None, Some(texts)) => Check::not_comparable(name, texts.join("; ")),
+                (None, None) => Check::passed(name).detail(format!("{count} alike")),
+            }
+        })
+        .collect()
+}
+
+/// The next value of each sequence, which the source's own writers move on unless it is frozen.
+fn sequences<H: Host>(host: &H, source: &Catalog, params: &Params) -> Result<Check> {
+    let filter = params.filter();
+    let name = "sequence values";
+    let ours = sequence_states(host, SOURCE)?;
+    let theirs: BTreeMap<(String, String), SequenceState> =
+        sequence_states(host, TARGET)?.into_iter().map(|s| ((s.schema.clone(), s.name.clone()), s)).collect();
+    let known: Vec<&godwit_pg_catalog::SequenceRow> = source.sequences.iter().collect();
+    let mut differ = Vec::new();
+    let mut count = 0;
+    for state in &ours {
+        let Some(row) = known.iter().find(|r| r.schema == state.schema && r.name == state.name) else {
+            continue;
+        };
+        let owner = row.owner.and_then(|owner| source.relation(owner));
+        let admitted = filter.schema(&state.schema)
+            && owner.is_none_or(|o| filter.tables.admit([(o.schema.as_str(), o.name.as_str())]));
+        if !admitted {
+            continue;
+        }
+        let Some(there) = theirs.get(&(state.schema.clone(), state.name.clone())) else { continue };
+        count += 1;
+        if there.last_value != state.last_value {
+            let shown = |value: Option<i64>| value.map_or("not begun".to_owned(), |value| value.to_string());
+            differ.push(format!(
+                "{}.{} is at {} in the source and at {} in the target",
+                state.schema,
+                state.name,
+                shown(state.last_value),
+                shown(there.last_value)
+            ));
+        }
+    }
+    if differ.is_empty() {
+        return Ok(Check::passed(name).detail(format!("{count} equal")));
+    }
+    let why = differ.join("; ");
+    Ok(match params.consistency {
+        Reliance::Frozen => Check::failed(name, why),
+        Reliance::Snapshot => Check::not_comparable(
+            name,
+            format!("{why}; the source may have gone on, since `consistency` is `snapshot`"),
+        ),
+    })
+}

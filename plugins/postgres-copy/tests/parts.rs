@@ -1,0 +1,315 @@
+//! Parts of databases, refusals, rows alone, and calls that end half-way.
+
+#[path = "../../pg-catalog/tests/support/mod.rs"]
+mod support;
+
+use std::sync::Arc;
+
+use godwit_lab::postgres::{Major, PgServer};
+use godwit_plugin_postgres_copy::{Outputs, Params, PostgresCopy};
+use godwit_sdk::Step;
+use godwit_sdk::mock::Request;
+use godwit_sdk::types::*;
+use serde_json::{Value, json};
+use support::{Database, NativeHost};
+
+const SHOP: &str = "
+    CREATE SCHEMA audit;
+    CREATE TYPE public.state AS ENUM ('new', 'done');
+    CREATE TABLE public.users (id serial PRIMARY KEY, name text UNIQUE);
+    CREATE TABLE public.orders (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id int REFERENCES users,
+        parent int REFERENCES orders, state public.state DEFAULT 'new', total int CHECK (total > 0),
+        double int GENERATED ALWAYS AS (total * 2) STORED);
+    CREATE TABLE audit.log (id bigserial PRIMARY KEY, order_id int REFERENCES public.orders, what text);
+    CREATE VIEW public.totals AS SELECT user_id, sum(total) AS sum FROM public.orders GROUP BY user_id;
+    CREATE VIEW audit.whats AS SELECT what, count(*) FROM audit.log GROUP BY what;
+    CREATE TABLE public.alembic_version (version_num varchar(32) PRIMARY KEY);
+    INSERT INTO public.users (name) SELECT 'u' || i FROM generate_series(1, 10) i;
+    INSERT INTO public.orders (user_id, parent, total) SELECT 1 + i % 10, NULLIF(i / 2, 0), i FROM generate_series(1, 40) i;
+    INSERT INTO audit.log (order_id, what) SELECT 1 + i % 40, 'w' FROM generate_series(1, 100) i;
+    INSERT INTO public.alembic_version VALUES ('abc');
+";
+
+struct World {
+    source: Database,
+    target: Database,
+    host: NativeHost,
+}
+
+impl World {
+    async fn new(server: &Arc<PgServer>, name: &str, fixture: &str) -> Self {
+        let source = Database::create(server, &format!("{name}_a")).await;
+        let target = Database::create(server, &format!("{name}_b")).await;
+        server.psql(&source.name, fixture).expect("fixture");
+        let host = NativeHost::new(&[("source", &source), ("target", &target)]);
+        Self { source, target, host }
+    }
+
+    fn apply(&self, params: Value) -> Result<Outputs> {
+        self.host.begin(Mode::Apply);
+        PostgresCopy::apply(&self.host, read(params))
+    }
+
+    fn refused(&self, params: Value) -> String {
+        let error = self.apply(params).expect_err("a refusal");
+        assert!(self.host.submitted().is_empty(), "something was touched");
+        error.to_string()
+    }
+
+    fn proven(&self, params: Value, outputs: &Outputs) {
+        self.host.begin(Mode::Verify);
+        let checks = PostgresCopy::verify(&self.host, read(params), outputs.clone()).expect("verify");
+        let bad: Vec<_> = checks.iter().filter(|check| check.verdict != Verdict::Passed).collect();
+        assert!(!checks.is_empty() && bad.is_empty(), "{bad:#?}");
+    }
+
+    fn one(&self, database: &Database, sql: &str) -> String {
+        database.server.psql(&database.name, sql).expect("a query")
+    }
+}
+
+fn read(params: Value) -> Params {
+    serde_json::from_value(params).expect("params")
+}
+
+async fn server(major: Major) -> Arc<PgServer> {
+    Arc::new(PgServer::start(major).await.expect("a server"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_copied_is_named_before_anything_is_touched() {
+    let server = server(Major::V16).await;
+    let world = World::new(
+        &server,
+        "refused",
+        "CREATE TABLE public.t (a int);
+         CREATE FUNCTION public.same(int, int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 = $2';
+         CREATE OPERATOR public.=== (FUNCTION = public.same, LEFTARG = int, RIGHTARG = int);
+         CREATE VIEW public.uses_operator AS SELECT a OPERATOR(public.===) 1 AS b FROM public.t;
+         CREATE FUNCTION public.on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+         CREATE EVENT TRIGGER watch ON ddl_command_start EXECUTE FUNCTION public.on_ddl();
+         ALTER EVENT TRIGGER watch DISABLE;
+         CREATE PUBLICATION all_of_it FOR ALL TABLES;
+         CREATE FOREIGN DATA WRAPPER nothing;
+         CREATE SERVER elsewhere FOREIGN DATA WRAPPER nothing;
+         CREATE FOREIGN TABLE public.far (a int) SERVER elsewhere;
+         CREATE TEXT SEARCH CONFIGURATION public.words (COPY = english);
+         SELECT lo_create(0);",
+    )
+    .await;
+    let error = world.refused(json!({}));
+    for part in [
+        "operator public.=== (integer, integer)",
+        "event trigger watch",
+        "publication all_of_it",
+        "foreign data wrapper nothing",
+        "foreign server elsewhere",
+        "foreign table public.far",
+        "text search configuration public.words",
+        "large object 1 of them",
+        "under `skip`",
+    ] {
+        assert!(error.contains(part), "{part} in: {error}");
+    }
+    let skip = json!({ "skip": ["operator", "event trigger", "publication", "foreign data wrapper", "foreign server",
+        "foreign table", "text search configuration", "large object"] });
+    let outputs = world.apply(skip).expect("copy");
+    assert_eq!(outputs.skipped.len(), 9, "{:#?}", outputs.skipped);
+    let view = outputs.skipped.iter().find(|s| s.kind == "view").expect("the view needs the operator");
+    assert!(view.reason.contains("operator public.==="), "{}", view.reason);
+    assert!(outputs.dropped.contains(&"owners".to_owned()));
+    let error = world.apply(json!({ "skip": ["trigers"] })).expect_err("an unknown kind").to_string();
+    assert!(error.contains("can be left out: trigers;") && error.contains("trigger,"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_not_empty_is_left_alone() {
+    let server = server(Major::V16).await;
+    let world = World::new(&server, "taken", SHOP).await;
+    server
+        .psql(&world.target.name, "CREATE TABLE public.users (x int); CREATE TYPE public.state AS (a int)")
+        .unwrap();
+    let error = world.refused(json!({}));
+    assert!(error.contains("table public.users is there already"), "{error}");
+    assert!(error.contains("enum type public.state is there already"), "{error}");
+    assert!(world.refused(json!({ "tables": { "include": ["publik.*"] } })).contains("`publik.*`"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_target_is_refused_by_its_missing_features_and_roles() {
+    let (newer, older) = (server(Major::V18).await, server(Major::V16).await);
+    let source = Database::create(&newer, "features").await;
+    let target = Database::create(&older, "features").await;
+    newer
+        .psql(
+            "features",
+            "CREATE ROLE reader; CREATE TABLE public.t (a int, b int GENERATED ALWAYS AS (a + 1) VIRTUAL);
+             CREATE POLICY p ON public.t TO reader USING (true); ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;",
+        )
+        .unwrap();
+    let host = NativeHost::new(&[("source", &source), ("target", &target)]);
+    let error = PostgresCopy::apply(&host, Params::default()).expect_err("a refusal").to_string();
+    assert!(
+        error.contains("virtual generated column) that came with PostgreSQL 18; the target is 16."),
+        "{error}"
+    );
+    assert!(error.contains("names the role `reader`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_and_schemas_can_be_chosen() {
+    let server = server(Major::V16).await;
+    let world = World::new(&server, "chosen", SHOP).await;
+    let params = json!({ "tables": { "exclude": ["public.users"] }, "schemas": { "include": ["public"] } });
+    let outputs = world.apply(params.clone()).expect("copy");
+    let names: Vec<&str> = outputs.tables.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(names, ["alembic_version", "orders"]);
+    let skipped: Vec<String> = outputs.skipped.iter().map(|s| format!("{} {}", s.kind, s.name)).collect();
+    assert!(skipped.contains(&"foreign key orders_user_id_fkey on public.orders".to_owned()), "{skipped:?}");
+    assert!(skipped.contains(&"schema audit".to_owned()), "{skipped:?}");
+    world.proven(params, &outputs);
+    assert_eq!(world.one(&world.target, "SELECT count(*), max(id) FROM public.orders"), "40|40");
+
+    let world = World::new(&server, "schema", SHOP).await;
+    let params = json!({ "schema_only": true });
+    let outputs = world.apply(params.clone()).expect("copy");
+    assert!(outputs.tables.is_empty());
+    assert_eq!(outputs.objects["table"], 4);
+    assert_eq!(outputs.objects["foreign key"], 3);
+    assert_eq!(world.one(&world.target, "SELECT count(*) FROM public.orders"), "0");
+    assert_eq!(world.source.dump(&server, &["-s"]), world.target.dump(&server, &["-s"]));
+    world.proven(params, &outputs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_ended_half_way_goes_on_from_the_top() {
+    let server = server(Major::V16).await;
+    let world = World::new(&server, "halfway", SHOP).await;
+    let mut calls = 0;
+    let outputs = loop {
+        world.host.begin(Mode::Apply);
+        world.host.crash_after.set(Some(1));
+        calls += 1;
+        // Somebody uses the source meanwhile: it grows over the bounds by which tables are cut.
+        world.one(
+            &world.source,
+            "CREATE TABLE IF NOT EXISTS godwit_growth (a text); DROP TABLE godwit_growth",
+        );
+        match PostgresCopy::apply(&world.host, Params::default()) {
+            Ok(outputs) => break outputs,
+            Err(error) => assert_eq!(error.to_string(), "crashed"),
+        }
+        assert!(calls < 100);
+    };
+    assert!(calls > 8, "{calls} calls");
+    assert_eq!(world.source.dump(&server, &["-s"]), world.target.dump(&server, &["-s"]));
+    world.proven(json!({}), &outputs);
+    // The keys start when their own table is full, not when all are.
+    let submitted = world.host.submitted();
+    let index = submitted.iter().find(|s| s.key == "index/small/0001").expect("the small tables' keys");
+    assert!(index.after.contains(&"copy/public.users".to_owned()), "{:?}", index.after);
+}
+
+const TARGET_SCHEMA: &str = "
+    CREATE SCHEMA audit;
+    CREATE TYPE public.state AS ENUM ('new', 'done', 'later');
+    CREATE TABLE public.users (name text UNIQUE, extra text DEFAULT 'e', id serial PRIMARY KEY);
+    CREATE TABLE public.orders (total int, id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id int NOT NULL REFERENCES users,
+        parent int REFERENCES orders, state public.state DEFAULT 'new', double int GENERATED ALWAYS AS (total * 2) STORED);
+    CREATE TABLE audit.log (id bigserial PRIMARY KEY, order_id int REFERENCES public.orders, what text);
+    CREATE TABLE public.alembic_version (version_num varchar(32) PRIMARY KEY);
+    CREATE MATERIALIZED VIEW public.sums AS SELECT sum(total) FROM public.orders;
+    INSERT INTO public.alembic_version VALUES ('newer');
+    CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'fired'; END $$;
+    CREATE TRIGGER no BEFORE INSERT ON public.users FOR EACH ROW EXECUTE FUNCTION public.no();
+    CREATE TRIGGER off BEFORE INSERT ON public.users FOR EACH ROW EXECUTE FUNCTION public.no();
+    ALTER TABLE public.users DISABLE TRIGGER off, ENABLE ALWAYS TRIGGER no;
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_alone_go_into_a_schema_that_another_tool_made() {
+    let server = server(Major::V16).await;
+    let world = World::new(&server, "rows", SHOP).await;
+    server.psql(&world.target.name, TARGET_SCHEMA).expect("the target's schema");
+    let before = world.target.dump(&server, &["-s"]);
+    let error = world.refused(json!({ "data_only": true }));
+    assert!(error.contains("hold rows already: public.alembic_version;"), "{error}");
+
+    let params = json!({ "data_only": true, "keep": ["alembic_version"] });
+    let outputs = world.apply(params.clone()).expect("copy");
+    assert_eq!(outputs.tables.len(), 3);
+    assert_eq!(outputs.skipped[0].name, "public.alembic_version");
+    assert_eq!(world.one(&world.target, "SELECT * FROM public.alembic_version"), "newer");
+    assert_eq!(
+        world.one(
+            &world.target,
+            "SELECT sum(double), min(extra) FROM public.orders, public.users WHERE users.id = 1"
+        ),
+        "1640|e"
+    );
+    assert_eq!(world.one(&world.target, "SELECT * FROM public.sums"), "820");
+    assert_eq!(world.one(&world.target, "SELECT nextval('audit.log_id_seq')"), "101");
+    assert_eq!(
+        world.one(&world.target, "SELECT string_agg(tgname || tgenabled::text, ',' ORDER BY tgname) FROM pg_trigger WHERE NOT tgisinternal"),
+        "noA,offD"
+    );
+    world.one(&world.target, "SELECT setval('audit.log_id_seq', 100)");
+    world.proven(params.clone(), &outputs);
+    let keys: Vec<String> = world.host.submitted().into_iter().map(|s| s.key).collect();
+    let at = |key: &str| keys.iter().position(|k| k == key).expect("a key");
+    assert!(at("copy/public.users") < at("copy/public.orders"));
+    assert!(at("copy/public.orders") < at("copy/audit.log"));
+
+    assert_eq!(world.apply(params).expect("resumed"), outputs);
+    world.host.undo().expect("undo");
+    assert_eq!(world.one(&world.target, "SELECT count(*) FROM public.users"), "0");
+    assert_eq!(world.target.dump(&server, &["-s"]), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_alone_need_a_schema_that_fits() {
+    let server = server(Major::V16).await;
+    let world = World::new(&server, "unfit", SHOP).await;
+    server
+        .psql(&world.target.name, "CREATE TABLE public.users (id int, nick text NOT NULL); CREATE TABLE public.alembic_version (version_num text)")
+        .unwrap();
+    let error = world.refused(json!({ "data_only": true }));
+    for part in [
+        "`name` is missing in the target",
+        "`nick` of the target is NOT NULL",
+        "table public.orders is missing",
+    ] {
+        assert!(error.contains(part), "{part} in: {error}");
+    }
+
+    let circle = "CREATE TABLE public.a (id int PRIMARY KEY, b int); CREATE TABLE public.b (id int PRIMARY KEY, a int REFERENCES a);
+        ALTER TABLE public.a ADD FOREIGN KEY (b) REFERENCES public.b; CREATE TABLE public.c (a int REFERENCES public.a)";
+    let world = World::new(&server, "circle", circle).await;
+    server.psql(&world.target.name, circle).unwrap();
+    let error = world.refused(json!({ "data_only": true }));
+    assert!(error.contains("in a circle") && error.contains("public.a, public.b;"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vector_indexes_are_built_with_the_memory_that_was_given() {
+    let server = server(Major::V16).await;
+    let fixture = "CREATE EXTENSION vector; CREATE TABLE public.v (id int, e vector(3));
+        INSERT INTO public.v SELECT i, ('[1,2,' || i || ']')::vector FROM generate_series(1, 100) i;
+        CREATE INDEX v_hnsw ON public.v USING hnsw (e vector_l2_ops); CREATE INDEX v_ivf ON public.v USING ivfflat (e) WITH (lists = 5)";
+    let world = World::new(&server, "vectors", fixture).await;
+    let params = json!({ "index_build": { "memory": "96MB", "workers": 0 } });
+    let outputs = world.apply(params.clone()).expect("copy");
+    let build = world
+        .host
+        .submitted()
+        .into_iter()
+        .find_map(|s| match s.request {
+            Request::Execute { request, .. } if s.key.starts_with("index/") => Some(request.statements),
+            _ => None,
+        })
+        .expect("the indexes");
+    assert_eq!(build[0], "SET LOCAL maintenance_work_mem = '96MB'");
+    assert_eq!(build[1], "SET LOCAL max_parallel_maintenance_workers = 0");
+    world.proven(params, &outputs);
+    assert!(read(json!({ "index_build": { "memory": "much" } })).check().is_err());
+}

@@ -1,0 +1,483 @@
+//! What the mock answers: [`Host`] over the world in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Journalled, MockHost, MockObject, Query, Request, Submitted, World};
+use crate::host::{EffectHandle, Host, ObjectSource, RowSource};
+use crate::types::*;
+
+/// An effect that was made on the mock.
+pub struct MockEffect(Submitted);
+
+impl EffectHandle for MockEffect {
+    fn after<K: AsRef<str>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        self.0.after.extend(keys.into_iter().map(|key| key.as_ref().to_owned()));
+        self
+    }
+}
+
+/// Pages of an answer.
+pub struct MockPages<T> {
+    pages: std::vec::IntoIter<Vec<T>>,
+}
+
+impl<T: Clone> MockPages<T> {
+    fn new(all: &[T], page: usize) -> Self {
+        Self { pages: all.chunks(page).map(<[T]>::to_vec).collect::<Vec<_>>().into_iter() }
+    }
+}
+
+impl RowSource for MockPages<String> {
+    fn next_page(&mut self) -> Result<Vec<String>> {
+        Ok(self.pages.next().unwrap_or_default())
+    }
+}
+
+impl ObjectSource for MockPages<ObjectInfo> {
+    fn next_page(&mut self) -> Result<Vec<ObjectInfo>> {
+        Ok(self.pages.next().unwrap_or_default())
+    }
+}
+
+impl World {
+    fn granted(&self, slot: &str) -> Option<Granted> {
+        match self.grants.get(slot) {
+            Some(granted) => granted.clone(),
+            None => Some(Granted { write: true, identity: format!("mock:{slot}"), secrets: Vec::new() }),
+        }
+    }
+
+    fn may(&self, slot: &str, write: bool) -> Result<()> {
+        match self.granted(slot) {
+            None => Err(Error::Denied(format!("slot `{slot}` is not granted"))),
+            Some(granted) if write && !granted.write => {
+                Err(Error::Denied(format!("slot `{slot}` is granted for reading only")))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn read(&self, slot: &str, path: &str) -> Result<Vec<u8>> {
+        self.may(slot, false)?;
+        let at = (slot.to_owned(), path.to_owned());
+        self.overlay
+            .get(&at)
+            .cloned()
+            .unwrap_or_else(|| self.files.get(&at).cloned())
+            .ok_or_else(|| Error::Missing(format!("there is no file `{path}` in slot `{slot}`")))
+    }
+
+    fn bucket(&self, slot: &str, bucket: &str) -> Result<&super::Bucket> {
+        self.may(slot, false)?;
+        self.buckets
+            .get(&(slot.to_owned(), bucket.to_owned()))
+            .ok_or_else(|| Error::Missing(format!("there is no bucket `{bucket}` behind slot `{slot}`")))
+    }
+
+    fn bucket_mut(&mut self, slot: &str, bucket: &str) -> Result<&mut super::Bucket> {
+        self.buckets
+            .get_mut(&(slot.to_owned(), bucket.to_owned()))
+            .ok_or_else(|| Error::Missing(format!("there is no bucket `{bucket}` behind slot `{slot}`")))
+    }
+
+    fn put(&mut self, sink: &Location, object: MockObject, replaces: &Replaces) -> Result<()> {
+        let bucket = self.bucket_mut(&sink.slot, &sink.bucket)?;
+        let there = bucket.objects.get(&sink.key).map(|object| object.etag.as_str());
+        let expected = match replaces {
+            Replaces::Nothing => None,
+            Replaces::Object(etag) => Some(etag.as_str()),
+        };
+        if there != expected {
+            return Err(Error::Conflict(format!(
+                "object `{}` isn't what was expected at the sink",
+                sink.key
+            )));
+        }
+        bucket.objects.insert(sink.key.clone(), object);
+        Ok(())
+    }
+
+    /// Performs an effect; SQL is only recorded.
+    fn perform(&mut self, key: &str, request: &Request) -> Result<String> {
+        match request {
+            Request::WriteFile { slot, path, content } => {
+                self.files.insert((slot.clone(), path.clone()), content.clone());
+            }
+            Request::DeleteFile { slot, path } => {
+                self.files
+                    .remove(&(slot.clone(), path.clone()))
+                    .ok_or_else(|| Error::Missing(format!("there is no file `{path}` in slot `{slot}`")))?;
+            }
+            Request::CopyObject { source, sink, size, etag, replaces } => {
+                let object = self.bucket(&source.slot, &source.bucket)?.objects.get(&source.key).cloned();
+                let object = object.filter(|object| object.etag == *etag).ok_or_else(|| {
+                    Error::Conflict(format!("object `{}` has changed since it was listed", source.key))
+                })?;
+                self.evidence.entry(key.to_owned()).or_insert(Evidence {
+                    items: 1,
+                    bytes: *size,
+                    digest: format!("fnv:{}", object.etag),
+                });
+                self.put(sink, object, replaces)?;
+            }
+            Request::PutObject { sink, content, content_type, replaces } => {
+                let mut object = MockObject::new(content.clone());
+                object.headers.extend(content_type.iter().map(|t| ("content-type".to_owned(), t.clone())));
+                self.put(sink, object, replaces)?;
+            }
+            Request::DeleteObject { sink, etag } => {
+                let bucket = self.bucket_mut(&sink.slot, &sink.bucket)?;
+                if bucket.objects.get(&sink.key).is_none_or(|object| object.etag != *etag) {
+                    return Err(Error::Conflict(format!(
+                        "object `{}` has changed since it was listed",
+                        sink.key
+                    )));
+                }
+                bucket.objects.remove(&sink.key);
+            }
+            Request::CreateBucket { slot, bucket } => {
+                self.buckets.entry((slot.clone(), bucket.clone())).or_default();
+            }
+            Request::SetCors { slot, bucket, rules } => {
+                let rules = serde_json::to_string(rules)
+                    .map_err(|e| Error::Failed(format!("CORS rules can't be written as JSON: {e}")))?;
+                self.bucket_mut(slot, bucket)?.cors = Some(rules);
+            }
+            Request::Execute { .. }
+            | Request::CopyTable { .. }
+            | Request::CopySequences { .. }
+            | Request::CreateDatabase { .. } => {}
+        }
+        Ok("null".to_owned())
+    }
+
+    /// Keeps what a planned effect would do to files.
+    fn overlay(&mut self, request: &Request) {
+        match request {
+            Request::WriteFile { slot, path, content } => {
+                self.overlay.insert((slot.clone(), path.clone()), Some(content.clone()));
+            }
+            Request::DeleteFile { slot, path } => {
+                self.overlay.insert((slot.clone(), path.clone()), None);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl MockHost {
+    fn effect(&self, slots: &[(&str, bool)], key: &str, request: Request) -> Result<MockEffect> {
+        for (slot, write) in slots {
+            self.world.borrow().may(slot, *write)?;
+        }
+        Ok(MockEffect(Submitted { key: key.to_owned(), after: Vec::new(), request }))
+    }
+}
+
+impl Host for MockHost {
+    type Effect = MockEffect;
+    type Rows = MockPages<String>;
+    type Objects = MockPages<ObjectInfo>;
+
+    fn mode(&self) -> Mode {
+        self.mode.get()
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        self.world.borrow_mut().logs.push((level, message.to_owned()));
+    }
+
+    fn progress(&self, _label: &str, _done: u64, _total: Option<u64>, _unit: &str) {}
+
+    fn memo_json(&self, key: &str, value: Option<String>) -> Option<String> {
+        let mut world = self.world.borrow_mut();
+        // A plan remembers nothing: its decisions are taken anew at apply.
+        if self.mode.get() == Mode::Plan {
+            return value.or_else(|| world.memos.get(key).cloned());
+        }
+        match value {
+            Some(value) => Some(world.memos.entry(key.to_owned()).or_insert(value).clone()),
+            None => world.memos.get(key).cloned(),
+        }
+    }
+
+    fn granted(&self, slot: &str) -> Option<Granted> {
+        self.world.borrow().granted(slot)
+    }
+
+    fn submit(&self, batch: Vec<MockEffect>) -> Result<()> {
+        let world = &mut *self.world.borrow_mut();
+        if self.mode.get() == Mode::Verify {
+            return Err(Error::Denied("verify reads only: an effect was submitted".to_owned()));
+        }
+        let known: BTreeSet<String> = world.submitted.iter().map(|effect| effect.key.clone()).collect();
+        let in_batch: BTreeSet<String> = batch.iter().map(|effect| effect.0.key.clone()).collect();
+        let mut failed: BTreeMap<String, String> = world
+            .submitted
+            .iter()
+            .filter_map(|effect| match &world.journal.get(&effect.key)?.outcome {
+                Err(error) => Some((effect.key.clone(), error.to_string())),
+                Ok(_) => None,
+            })
+            .collect();
+        for MockEffect(effect) in batch {
+            if let Some(unknown) =
+                effect.after.iter().find(|key| !known.contains(*key) && !in_batch.contains(*key))
+            {
+                return Err(Error::Invalid(format!(
+                    "effect `{}` comes after `{unknown}`, which is not known",
+                    effect.key
+                )));
+            }
+            if world.submitted.iter().any(|earlier| earlier.key == effect.key) {
+                return Err(Error::Conflict(format!("effect `{}` was submitted twice", effect.key)));
+            }
+            world.submitted.push(effect.clone());
+            if self.mode.get() == Mode::Plan {
+                world.overlay(&effect.request);
+                let result = Err(Error::Pending(format!("effect `{}` was only recorded", effect.key)));
+                world.queue.push_back(Outcome { key: effect.key, result });
+                continue;
+            }
+            let outcome = match world.journal.get(&effect.key) {
+                Some(journalled) if journalled.request != effect.request => {
+                    return Err(Error::Conflict(format!(
+                        "the journal knows effect `{}` with another request",
+                        effect.key
+                    )));
+                }
+                Some(Journalled { outcome: Ok(outcome), .. }) => Ok(outcome.clone()),
+                _ => {
+                    if self.crash_after.get().is_some_and(|crash| world.performed >= crash) {
+                        self.crash_after.set(None);
+                        return Err(Error::Failed("the mock host died here".to_owned()));
+                    }
+                    let predecessor = effect.after.iter().find(|key| failed.contains_key(*key));
+                    if let Some(predecessor) = predecessor {
+                        Err(Error::Failed(format!("cancelled: effect `{predecessor}` failed")))
+                    } else if let Some(scripted) = world.outcomes.get(&effect.key) {
+                        scripted.clone()
+                    } else {
+                        world.performed += 1;
+                        world.perform(&effect.key, &effect.request)
+                    }
+                }
+            };
+            if let Err(error) = &outcome {
+                failed.insert(effect.key.clone(), error.to_string());
+            }
+            let journalled = Journalled { request: effect.request, outcome: outcome.clone() };
+            world.journal.insert(effect.key.clone(), journalled);
+            world.queue.push_back(Outcome { key: effect.key, result: outcome });
+        }
+        Ok(())
+    }
+
+    fn next(&self, max: u32) -> Result<Vec<Outcome>> {
+        let mut world = self.world.borrow_mut();
+        let count = world.queue.len().min(max.max(1) as usize);
+        Ok(world.queue.drain(..count).collect())
+    }
+
+    fn evidence(&self, key: &str) -> Result<Option<Evidence>> {
+        Ok(self.world.borrow().evidence.get(key).cloned())
+    }
+
+    fn observe(&self, key: &str) -> Result<Evidence> {
+        let world = self.world.borrow();
+        world
+            .observed
+            .get(key)
+            .or_else(|| world.evidence.get(key))
+            .cloned()
+            .ok_or_else(|| Error::Missing(format!("effect `{key}` is not a done transfer of this step")))
+    }
+
+    fn read_file(&self, slot: &str, path: &str) -> Result<Vec<u8>> {
+        self.world.borrow().read(slot, path)
+    }
+
+    fn stat_file(&self, slot: &str, path: &str) -> Result<Option<FileStat>> {
+        match self.world.borrow().read(slot, path) {
+            Ok(content) => {
+                Ok(Some(FileStat { path: path.to_owned(), size: content.len() as u64, is_dir: false }))
+            }
+            Err(Error::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn list_files(&self, slot: &str, path: &str) -> Result<Vec<FileStat>> {
+        let world = self.world.borrow();
+        world.may(slot, false)?;
+        let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+        let paths: BTreeSet<&String> = world
+            .files
+            .keys()
+            .chain(world.overlay.keys())
+            .filter(|(at, _)| at == slot)
+            .map(|(_, path)| path)
+            .collect();
+        let mut entries = BTreeMap::new();
+        for path in paths {
+            let Some(rest) = path.strip_prefix(&prefix) else { continue };
+            if let Some((folder, _)) = rest.split_once('/') {
+                let path = format!("{prefix}{folder}");
+                entries.insert(path.clone(), FileStat { path, size: 0, is_dir: true });
+            } else if let Ok(content) = world.read(slot, path) {
+                let stat = FileStat { path: path.clone(), size: content.len() as u64, is_dir: false };
+                entries.insert(path.clone(), stat);
+            }
+        }
+        Ok(entries.into_values().collect())
+    }
+
+    fn write_file(&self, slot: &str, key: &str, path: &str, content: &[u8]) -> Result<MockEffect> {
+        let request =
+            Request::WriteFile { slot: slot.to_owned(), path: path.to_owned(), content: content.to_vec() };
+        self.effect(&[(slot, true)], key, request)
+    }
+
+    fn delete_file(&self, slot: &str, key: &str, path: &str) -> Result<MockEffect> {
+        let request = Request::DeleteFile { slot: slot.to_owned(), path: path.to_owned() };
+        self.effect(&[(slot, true)], key, request)
+    }
+
+    fn query(&self, slot: &str, sql: &str, params: &[Option<&str>]) -> Result<MockPages<String>> {
+        let mut world = self.world.borrow_mut();
+        world.may(slot, false)?;
+        world.queries.push(sql.to_owned());
+        let query = Query { slot, sql, params: params.to_vec() };
+        let answer = world.scripts.iter().find_map(|script| script(&query)).unwrap_or_else(|| {
+            Err(Error::Failed(format!(
+                "no script of the mock host answers the query on slot `{slot}`: {sql}"
+            )))
+        })?;
+        let rows: Vec<String> = answer.iter().map(ToString::to_string).collect();
+        Ok(MockPages::new(&rows, self.page))
+    }
+
+    fn execute(&self, slot: &str, key: &str, request: Execute) -> Result<MockEffect> {
+        self.effect(&[(slot, true)], key, Request::Execute { slot: slot.to_owned(), request })
+    }
+
+    fn copy_table(&self, key: &str, source: Table, sink: Table, options: CopyOptions) -> Result<MockEffect> {
+        let slots = [(source.slot.clone(), false), (sink.slot.clone(), true)];
+        let slots = slots.each_ref().map(|(slot, write)| (slot.as_str(), *write));
+        self.effect(&slots, key, Request::CopyTable { source, sink, options })
+    }
+
+    fn copy_sequences(
+        &self,
+        key: &str,
+        source_slot: &str,
+        sink_slot: &str,
+        sequences: &[(String, String)],
+    ) -> Result<MockEffect> {
+        let request = Request::CopySequences {
+            source: source_slot.to_owned(),
+            sink: sink_slot.to_owned(),
+            sequences: sequences.to_vec(),
+        };
+        self.effect(&[(source_slot, false), (sink_slot, true)], key, request)
+    }
+
+    fn create_database(&self, slot: &str, key: &str, options: DatabaseOptions) -> Result<MockEffect> {
+        self.effect(&[(slot, true)], key, Request::CreateDatabase { slot: slot.to_owned(), options })
+    }
+
+    fn list_objects(&self, slot: &str, bucket: &str, prefix: &str) -> Result<MockPages<ObjectInfo>> {
+        let world = self.world.borrow();
+        let objects: Vec<ObjectInfo> = world
+            .bucket(slot, bucket)?
+            .objects
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix))
+            .map(|(key, object)| info(key, object))
+            .collect();
+        Ok(MockPages::new(&objects, self.page))
+    }
+
+    fn head_object(&self, slot: &str, bucket: &str, key: &str) -> Result<Option<ObjectHead>> {
+        let world = self.world.borrow();
+        Ok(world.bucket(slot, bucket)?.objects.get(key).map(|object| ObjectHead {
+            info: info(key, object),
+            headers: object.headers.clone(),
+            metadata: object.metadata.clone(),
+        }))
+    }
+
+    fn bucket_exists(&self, slot: &str, bucket: &str) -> Result<bool> {
+        let world = self.world.borrow();
+        world.may(slot, false)?;
+        Ok(world.buckets.contains_key(&(slot.to_owned(), bucket.to_owned())))
+    }
+
+    fn bucket_cors(&self, slot: &str, bucket: &str) -> Result<Option<String>> {
+        Ok(self.world.borrow().bucket(slot, bucket)?.cors.clone())
+    }
+
+    fn presigned_get(&self, slot: &str, bucket: &str, key: &str) -> Result<Presigned> {
+        let world = self.world.borrow();
+        // The mock has no SHA-256: its digest is the ETag, so that two equal contents compare as equal.
+        Ok(match world.bucket(slot, bucket)?.objects.get(key) {
+            Some(object) => {
+                Presigned { status: 200, bytes: object.content.len() as u64, sha256: object.etag.clone() }
+            }
+            None => Presigned { status: 404, bytes: 0, sha256: super::etag(b"") },
+        })
+    }
+
+    fn copy_object(
+        &self,
+        key: &str,
+        source: Location,
+        sink: Location,
+        size: u64,
+        etag: &str,
+        replaces: Replaces,
+    ) -> Result<MockEffect> {
+        let slots = [(source.slot.clone(), false), (sink.slot.clone(), true)];
+        let slots = slots.each_ref().map(|(slot, write)| (slot.as_str(), *write));
+        self.effect(&slots, key, Request::CopyObject { source, sink, size, etag: etag.to_owned(), replaces })
+    }
+
+    fn put_object(
+        &self,
+        key: &str,
+        sink: Location,
+        content: &[u8],
+        content_type: Option<&str>,
+        replaces: Replaces,
+    ) -> Result<MockEffect> {
+        let slot = sink.slot.clone();
+        let content_type = content_type.map(str::to_owned);
+        let request = Request::PutObject { sink, content: content.to_vec(), content_type, replaces };
+        self.effect(&[(&slot, true)], key, request)
+    }
+
+    fn delete_object(&self, key: &str, sink: Location, etag: &str) -> Result<MockEffect> {
+        let slot = sink.slot.clone();
+        self.effect(&[(&slot, true)], key, Request::DeleteObject { sink, etag: etag.to_owned() })
+    }
+
+    fn create_bucket(&self, slot: &str, key: &str, bucket: &str) -> Result<MockEffect> {
+        let request = Request::CreateBucket { slot: slot.to_owned(), bucket: bucket.to_owned() };
+        self.effect(&[(slot, true)], key, request)
+    }
+
+    fn set_cors(&self, slot: &str, key: &str, bucket: &str, rules: &[CorsRule]) -> Result<MockEffect> {
+        let request =
+            Request::SetCors { slot: slot.to_owned(), bucket: bucket.to_owned(), rules: rules.to_vec() };
+        self.effect(&[(slot, true)], key, request)
+    }
+}
+
+fn info(key: &str, object: &MockObject) -> ObjectInfo {
+    ObjectInfo {
+        key: key.to_owned(),
+        size: object.content.len() as u64,
+        etag: object.etag.clone(),
+        modified: object.modified,
+    }
+}

@@ -1,0 +1,223 @@
+//! The contract's types as plain Rust, the same natively and in a guest.
+
+use serde::{Deserialize, Serialize};
+
+/// `std::result::Result` with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// `types.error` of the WIT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    Invalid(String),
+    Denied(String),
+    Missing(String),
+    Conflict(String),
+    Unavailable(String),
+    Failed(String),
+    Pending(String),
+}
+
+impl Error {
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Invalid(m)
+            | Self::Denied(m)
+            | Self::Missing(m)
+            | Self::Conflict(m)
+            | Self::Unavailable(m)
+            | Self::Failed(m)
+            | Self::Pending(m) => m,
+        }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Plan,
+    Apply,
+    Verify,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Debug,
+    Info,
+    Warn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionKind {
+    Postgres,
+    S3,
+    Dir,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Write,
+}
+
+/// A slot as a plugin declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub name: String,
+    pub kind: ConnectionKind,
+    pub access: Access,
+    pub required: bool,
+    pub summary: String,
+}
+
+/// A grant as a plugin may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    pub write: bool,
+    pub identity: String,
+    pub secrets: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub key: String,
+    /// The result as JSON text.
+    pub result: Result<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    pub items: u64,
+    pub bytes: u64,
+    pub digest: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Passed,
+    Failed(String),
+    NotComparable(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    pub name: String,
+    pub verdict: Verdict,
+    pub detail: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileStat {
+    pub path: String,
+    pub size: u64,
+    pub is_dir: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Execution {
+    Atomic,
+    Standalone { probe: Option<String>, repair: Vec<String> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Undo {
+    Statements(Vec<String>),
+    Nothing,
+    Irreversible,
+}
+
+/// A request to run SQL statements.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Execute {
+    /// One statement each, without trailing semicolons.
+    pub statements: Vec<String>,
+    pub execution: Execution,
+    pub undo: Undo,
+    pub data_dependent: bool,
+}
+
+impl Execute {
+    /// Statements in one transaction, taken back by `undo`.
+    pub fn atomic(statements: Vec<String>, undo: Undo) -> Self {
+        Self { statements, execution: Execution::Atomic, undo, data_dependent: false }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Table {
+    pub slot: String,
+    pub schema: String,
+    pub name: String,
+    pub columns: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    Snapshot,
+    Frozen,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CopyOptions {
+    pub consistency: Consistency,
+    pub only: bool,
+    pub filter: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DatabaseOptions {
+    pub owner: Option<String>,
+    pub encoding: Option<String>,
+    pub locale: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    pub key: String,
+    pub size: u64,
+    pub etag: String,
+    pub modified: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectHead {
+    pub info: ObjectInfo,
+    pub headers: Vec<(String, String)>,
+    pub metadata: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presigned {
+    pub status: u16,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Location {
+    pub slot: String,
+    pub bucket: String,
+    pub key: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Replaces {
+    Nothing,
+    Object(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CorsRule {
+    pub allowed_origins: Vec<String>,
+    pub allowed_methods: Vec<String>,
+    pub allowed_headers: Vec<String>,
+    pub expose_headers: Vec<String>,
+    pub max_age: Option<u32>,
+}

@@ -1,0 +1,33 @@
+//! Takes memory until there is none.
+
+#![cfg(target_arch = "wasm32")]
+
+#[allow(dead_code, unsafe_code)]
+mod common;
+
+use common::{Check, Error, Guest, Manifest};
+
+struct Step;
+
+impl Guest for Step {
+    fn describe() -> Manifest {
+        common::manifest("memory-bomb", &[])
+    }
+
+    fn apply(_params: String) -> Result<String, Error> {
+        let mut hoard = Vec::new();
+        loop {
+            hoard.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+        }
+    }
+
+    fn verify(_params: String, _outputs: String) -> Result<Vec<Check>, Error> {
+        Ok(Vec::new())
+    }
+}
+
+#[allow(unsafe_code)]
+mod export {
+    super::common::export!(Step with_types_in super::common);
+    use super::Step;
+}

@@ -1,0 +1,30 @@
+//! Panics with a text.
+
+#![cfg(target_arch = "wasm32")]
+
+#[allow(dead_code, unsafe_code)]
+mod common;
+
+use common::{Check, Error, Guest, Manifest};
+
+struct Step;
+
+impl Guest for Step {
+    fn describe() -> Manifest {
+        common::manifest("panic", &[])
+    }
+
+    fn apply(_params: String) -> Result<String, Error> {
+        panic!("the table `public.users` has no columns");
+    }
+
+    fn verify(_params: String, _outputs: String) -> Result<Vec<Check>, Error> {
+        Ok(Vec::new())
+    }
+}
+
+#[allow(unsafe_code)]
+mod export {
+    super::common::export!(Step with_types_in super::common);
+    use super::Step;
+}

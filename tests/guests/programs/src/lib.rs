@@ -1,0 +1,5 @@
+//! Guests for tests: each example is a component, well-behaved or evil.
+//!
+//! They speak to the contract directly, without the SDK, as a guest of another language would. A guest without a test of
+//! its name in `host/runtime/tests/guests` doesn't compile there. Natively each of them is empty: the names of a
+//! component's exports are none that a native linker takes.

