@@ -36,14 +36,11 @@ impl Pair {
             .env("GODWIT_INPUT_TARGET_URL", &self.target.url(name))
     }
 
-    /// `pg_dump` of a database by the target's own client, which knows both majors, comments and `\restrict` keys
-    /// (which are random) left out.
-    fn dump(&self, server: &PgServer, database: &str, options: &[&str]) -> String {
-        let mut command = self.target.client("pg_dump", database);
-        let output = command
-            .env("PGPORT", server.port().to_string())
-            .args(["--port", &server.port().to_string(), "--no-owner", "--no-privileges"])
-            .args(options)
+    /// `pg_dump` by the newest client, which knows every major, without comments and `\\restrict` keys (which are
+    /// random).
+    fn dump(&self, server: &PgServer, database: &str) -> String {
+        let output = client("pg_dump")
+            .args(["--schema-only", "--no-owner", "--no-privileges", "--dbname", &server.url(database)])
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -59,10 +56,21 @@ impl Pair {
             .join("\n")
     }
 
+    /// What the stock tools make of the source on the target's server: PostgreSQL words some expressions anew when it
+    /// reads them in again, and a copy must look just like that.
+    fn oracle(&self) -> String {
+        if self.target.psql("postgres", "SELECT 1 FROM pg_database WHERE datname = 'oracle'").unwrap().is_empty() {
+            self.runtime.block_on(self.target.create_database("oracle")).unwrap();
+            let sql = self.dump(&self.source, "labeler");
+            // A setting that only the newer major knows is no error of the schema's.
+            let sql: Vec<&str> = sql.lines().filter(|line| !line.starts_with("SET transaction_timeout")).collect();
+            self.target.psql("oracle", &sql.join("\n")).unwrap();
+        }
+        self.dump(&self.target, "oracle")
+    }
+
     fn assert_equal(&self, database: &str, context: &str) {
-        let (source, target) =
-            (self.dump(&self.source, "labeler", &["-s"]), self.dump(&self.target, database, &["-s"]));
-        assert_eq!(source, target, "schemas differ: {context}");
+        assert_eq!(self.oracle(), self.dump(&self.target, database), "schemas differ: {context}");
         for (table, rows) in sample::ROW_COUNTS {
             let sql = format!("SELECT count(*), md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t");
             let source = self.source.psql("labeler", &sql).unwrap();
@@ -79,10 +87,15 @@ impl Pair {
 
     /// Nothing of the application or of Godwit is in the database.
     fn assert_empty(&self, database: &str, context: &str) {
-        let left = self.dump(&self.target, database, &["-s"]);
+        let left = self.dump(&self.target, database);
         let left: Vec<&str> = left.lines().filter(|line| line.starts_with("CREATE")).collect();
         assert!(left.is_empty(), "{context}: {left:#?}");
     }
+}
+
+/// A client program of the newest major.
+fn client(program: &str) -> std::process::Command {
+    std::process::Command::new(Major::V18.bin_dir().unwrap().join(program))
 }
 
 #[test]
@@ -118,9 +131,7 @@ fn copies_verifies_and_undoes_across_majors() {
         let context = format!("{from} to {to}");
         let godwit = pair.fresh("app");
         godwit.ok(&["run", "copy-postgres", "--yes"]);
-        if to >= from {
-            pair.assert_equal("app", &context);
-        }
+        pair.assert_equal("app", &context);
         let (run, status) = godwit.newest_run().unwrap();
         assert_eq!(status, "done", "{context}");
         godwit.ok(&["verify", &run]);

@@ -52,11 +52,11 @@ pub(crate) fn split(text: &str) -> Result<Credentials, String> {
     let mut parts = Vec::new();
     let mut user_info = None;
     match authority.rfind('@') {
+        // An empty user information is none.
+        Some(0) => {}
         Some(at) => {
-            if at > 0 {
-                user_info = Some(start..start + at);
-                parts.push(("userinfo".to_owned(), start..start + at));
-            }
+            user_info = Some(start..start + at);
+            parts.push(("userinfo".to_owned(), start..start + at));
         }
         // `user:p/w@host`: the password would pass as a path, and be shown.
         None if authority.contains(':') && text[end..].contains('@') => {

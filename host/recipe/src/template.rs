@@ -267,8 +267,8 @@ fn compile_text(text: &str, node: &Node, source: &Source, report: &mut Report<'_
         let start = at + 2;
         match Expression::compile(inner, place(at)..place(end + 1), &|offset| place(start + offset)) {
             Ok(expression) => pieces.push(Piece::Expression(expression)),
-            Err(faults) => {
-                faults.into_iter().for_each(|fault| report.add(fault));
+            Err(fault) => {
+                report.add(fault);
                 return Template::Broken;
             }
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::diagnostic::{Fault, Report, nearest, suggest};
-use crate::expression::{Found, NULL_TEST, Reference, unknown_function};
 use crate::input::InputSpec;
+use crate::references::{Found, NULL_TEST, Reference, unknown_function};
 use crate::template::Template;
 
 /// A step as expressions see it.

@@ -72,14 +72,15 @@ async fn round(source: Major, target: Major) {
     let outputs = apply(&host, none.clone()).expect("copy");
     assert_eq!(planned, outputs);
     assert!(host.queries.get() <= 6, "{} queries", host.queries.get());
-    let (left, right) = (a.dump(&client, &["-s"]), b.dump(&client, &["-s"]));
-    if source == target {
+    // Majors write the same thing in different words, and even one major does when it reads its own words in again; so
+    // the oracle is `pg_dump | psql`.
+    let upwards = source as u32 <= target as u32;
+    let (home, tool) = if upwards { (&to, &to) } else { (&from, &from) };
+    let stock = Database::create(home, "stock").await;
+    stock.restore(&a, tool);
+    let (left, right) = (stock.dump(&client, &["-s"]), b.dump(&client, &["-s"]));
+    if upwards {
         assert_alike(&left, &right);
-    } else if (source as u32) < (target as u32) {
-        // Majors write the same thing in different words, so it is compared in the words of the target.
-        let stock = Database::create(&to, "stock").await;
-        stock.restore(&a, &client);
-        assert_alike(&stock.dump(&client, &["-s"]), &right);
     } else {
         // Named NOT NULL constraints came with 18.
         let unnamed = |dump: &str| {
@@ -106,7 +107,10 @@ async fn round(source: Major, target: Major) {
         lines.join("\n")
     };
     assert_alike(&sorted(a.dump(&client, &data)), &sorted(b.dump(&client, &data)));
-    assert_proven(&verify(&host, none.clone(), &outputs));
+    let checks = verify(&host, none.clone(), &outputs);
+    assert_proven(&checks);
+    let doubtful = checks.iter().filter(|check| check.verdict != Verdict::Passed).count();
+    assert_eq!(doubtful, 0, "{checks:#?}");
 
     // A resumed call asks for the same effects, though the target is full by now.
     let again = apply(&host, none).expect("resume");

@@ -85,13 +85,13 @@ pub fn classify(sqlstate: &str) -> (ErrorKind, Option<&'static str>) {
 /// What a server answered instead of a result, with what is needed to name the culprit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    pub error: Error,
+    pub error: Box<Error>,
     /// Statements of the same request that were completed before.
     pub completed: usize,
     /// Where in the request's text, in characters from 1.
     pub position: Option<usize>,
     /// `schema.table` and the constraint, where the server names them.
-    pub constraint: Option<(String, String)>,
+    pub constraint: Option<Box<(String, String)>>,
 }
 
 impl Failure {
@@ -100,20 +100,20 @@ impl Failure {
     }
 
     pub fn context(mut self, what: impl std::fmt::Display) -> Self {
-        self.error = self.error.context(what);
+        *self.error = self.error.clone().context(what);
         self
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { error, completed: 0, position: None, constraint: None }
+        Self { error: Box::new(error), completed: 0, position: None, constraint: None }
     }
 }
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        failure.error
+        *failure.error
     }
 }
 
@@ -147,9 +147,10 @@ pub fn server_failure(at: &str, fields: ServerFields, completed: usize) -> Failu
         error = error.hint(hint);
     }
     let constraint = fields.constraint.map(|constraint| {
-        (format!("{}.{}", fields.schema.unwrap_or_default(), fields.table.unwrap_or_default()), constraint)
+        let table = format!("{}.{}", fields.schema.unwrap_or_default(), fields.table.unwrap_or_default());
+        Box::new((table, constraint))
     });
-    Failure { error, completed, position: fields.position, constraint }
+    Failure { error: Box::new(error), completed, position: fields.position, constraint }
 }
 
 /// A connection that broke or never came about.

@@ -115,8 +115,7 @@ impl<'a> Marker<'a> {
 
 /// Whether a transaction failed because its marker was there: the effect is done.
 pub fn is_done(failure: &Failure) -> bool {
-    failure.is("23505")
-        && failure.constraint.as_ref().is_some_and(|(table, _)| table == &format!("{SCHEMA}.effect"))
+    failure.is("23505") && failure.constraint.as_ref().is_some_and(|c| c.0 == format!("{SCHEMA}.effect"))
 }
 
 /// Whether an error says that there are no markers at all.

@@ -108,7 +108,6 @@ pub async fn perform(
     leader: &Leader,
     sink: &Place,
 ) -> Result<Done> {
-    leader.mark_used(scope).await?;
     let wanted = || request.sequences.iter().map(|(schema, name)| (schema.as_str(), name.as_str()));
     let note = if request.sequences.is_empty() {
         Note { before: Vec::new(), set: Vec::new() }

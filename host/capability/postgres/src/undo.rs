@@ -65,9 +65,18 @@ pub struct Planner<'a> {
     pub place: &'a (dyn Fn(&SlotName) -> Result<Place> + Sync),
     pub process: &'a str,
     markers: HashMap<String, Vec<Found>>,
-    /// By slot: the action that empties all tables, and its place in the order.
-    emptying: BTreeMap<SlotName, (usize, Vec<EffectKey>, Vec<Filled>, Option<RunId>)>,
+    /// By slot: the action that empties all tables.
+    emptying: BTreeMap<SlotName, Emptying>,
     actions: Vec<Option<UndoAction>>,
+}
+
+/// The action that empties what a step filled behind one slot.
+struct Emptying {
+    /// Its place in the order: where the last copy stood.
+    at: usize,
+    keys: Vec<EffectKey>,
+    tables: Vec<Filled>,
+    run: Option<RunId>,
 }
 
 impl<'a> Planner<'a> {
@@ -91,8 +100,9 @@ impl<'a> Planner<'a> {
         for effect in performed.iter().rev() {
             self.take(effect).await.map_err(|e| e.context(format!("undo of `{}`", effect.effect.key)))?;
         }
-        for (slot, (at, keys, tables, run)) in std::mem::take(&mut self.emptying) {
-            self.actions[at] = Some(self.empty(slot, keys, tables, run).await?);
+        for (slot, emptying) in std::mem::take(&mut self.emptying) {
+            let at = emptying.at;
+            self.actions[at] = Some(self.empty(slot, emptying).await?);
         }
         Ok(self.actions.into_iter().flatten().collect())
     }
@@ -119,20 +129,25 @@ impl<'a> Planner<'a> {
                 };
                 let Some(filled) = filled else { return Ok(()) };
                 let at = self.actions.len();
-                let entry = self.emptying.entry(slot).or_insert_with(|| (at, Vec::new(), Vec::new(), run));
-                if entry.0 == at {
+                let entry = self.emptying.entry(slot).or_insert_with(|| Emptying {
+                    at,
+                    keys: Vec::new(),
+                    tables: Vec::new(),
+                    run,
+                });
+                if entry.at == at {
                     self.actions.push(None);
                 }
-                entry.1.push(key.clone());
+                entry.keys.push(key.clone());
                 // Several copies may have filled one table.
-                match entry.2.iter_mut().find(|known| known.sql() == filled.sql()) {
+                match entry.tables.iter_mut().find(|known| known.sql() == filled.sql()) {
                     Some(known) => {
                         known.rows += filled.rows;
                         known.xids.extend(filled.xids);
                         // The one that came first found it as it was before the run.
                         known.found_rows = filled.found_rows;
                     }
-                    None => entry.2.push(filled),
+                    None => entry.tables.push(filled),
                 }
             }
             Action::CopySequences(_) => {
@@ -189,13 +204,8 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    async fn empty(
-        &self,
-        slot: SlotName,
-        keys: Vec<EffectKey>,
-        tables: Vec<Filled>,
-        run: Option<RunId>,
-    ) -> Result<UndoAction> {
+    async fn empty(&self, slot: SlotName, emptying: Emptying) -> Result<UndoAction> {
+        let Emptying { keys, tables, run, .. } = emptying;
         let place = (self.place)(&slot)?;
         let mut session = place.session().await?;
         let changes = emptying::changes(&mut session, &tables).await?;

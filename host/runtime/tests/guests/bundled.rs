@@ -2,10 +2,10 @@
 
 use godwit_model::plugin::{Limits, Mode, PluginKind};
 use godwit_model::{Error, Fault, Json};
-use godwit_runtime::Runtime;
 use serde_json::json;
 
 use crate::host::MockHost;
+use crate::{RUNTIME, load};
 
 /// Params that no schema expects; the engine checks them first, but a plugin may not rely on it.
 fn nonsense() -> [Json; 4] {
@@ -19,7 +19,6 @@ fn assert_own_error(name: &str, params: &Json, error: &Error) {
 
 #[tokio::test]
 async fn every_bundled_plugin_loads_under_its_own_name() {
-    let runtime = Runtime::new(None).unwrap();
     for bundled in godwit_bundle::plugins() {
         let known = runtime
             .inspect(bundled.name, bundled.bytes)
@@ -39,11 +38,10 @@ async fn every_bundled_plugin_loads_under_its_own_name() {
 
 #[tokio::test]
 async fn no_bundled_plugin_breaks_on_nonsense() {
-    let runtime = Runtime::new(None).unwrap();
     let limits = Limits::default();
     for bundled in godwit_bundle::plugins() {
         let name = bundled.name;
-        let plugin = runtime.load(name, bundled.bytes).await.unwrap();
+        let plugin = load(name, bundled.bytes).await.unwrap();
         for params in &nonsense() {
             match plugin.kind() {
                 PluginKind::Step => {

@@ -5,7 +5,7 @@
 mod bundled;
 mod host;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use godwit_model::check::Verdict;
@@ -24,8 +24,11 @@ macro_rules! has_a_test {
 }
 guests::for_each_guest!(has_a_test);
 
+/// One runtime for all tests, so that no guest is compiled twice.
+static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| Runtime::new(None).unwrap());
+
 async fn load(name: &str, bytes: &[u8]) -> Result<Arc<dyn Plugin>> {
-    Runtime::new(None).unwrap().load(name, bytes).await
+    RUNTIME.load(name, bytes).await
 }
 
 /// Applies a step with small limits and returns the error it ends with.
@@ -50,8 +53,7 @@ async fn pipe(name: &str, bytes: &[u8], params: Json, limits: Limits) -> Result<
 
 #[tokio::test]
 async fn echo_step() {
-    let runtime = Runtime::new(None).unwrap();
-    let known = runtime.inspect("echo", guests::ECHO_STEP).await.unwrap();
+    let known = RUNTIME.inspect("echo", guests::ECHO_STEP).await.unwrap();
     assert_eq!((known.abi, known.kind), (Version::new(0, 1, 0), PluginKind::Step));
     for kind in [ConnectionKind::Postgres, ConnectionKind::Dir, ConnectionKind::S3] {
         assert!(known.imports.kinds.contains(&kind), "{kind:?}");
@@ -59,7 +61,7 @@ async fn echo_step() {
     assert!(known.imports.interfaces.contains(&"godwit:plugin/files@0.1.0".to_owned()));
     assert_eq!(known.manifest.slots.len(), 3);
 
-    let plugin = runtime.load("echo", guests::ECHO_STEP).await.unwrap();
+    let plugin = load("echo", guests::ECHO_STEP).await.unwrap();
     assert_eq!(*plugin.digest(), godwit_model::Digest::of(guests::ECHO_STEP));
     let host = MockHost::new();
     let seen = plugin.apply(host.clone(), &json!({}), &Limits::default()).await.unwrap();

@@ -139,7 +139,7 @@ pub const SMALL: u64 = 256 << 10;
 
 impl Rig {
     pub async fn new() -> Self {
-        Self::with(|connections| Objects::new(connections)).await
+        Self::with(Objects::new).await
     }
 
     /// What goes by a single PUT: up to 1 MiB, of which 256 KiB are held; parts of 256 KiB, at most 40.

@@ -15,7 +15,8 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
 }
 
 /// Gives a server a certificate, by way of its own files: they have to belong to its user.
-fn install(server: &PgServer, issuer: &CertifiedIssuer<'_, KeyPair>, name: &str) {
+async fn install(server: &PgServer, issuer: &CertifiedIssuer<'_, KeyPair>, name: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, issuer).unwrap();
     for (file, pem) in [("server.crt", certificate.pem()), ("server.key", key.serialize_pem())] {
@@ -26,16 +27,10 @@ fn install(server: &PgServer, issuer: &CertifiedIssuer<'_, KeyPair>, name: &str)
             path.display()
         );
         server.psql("postgres", &sql).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
     server.psql("postgres", "ALTER SYSTEM SET ssl = on").unwrap();
-    server.psql("postgres", "SELECT pg_reload_conf()").unwrap();
-    // The postmaster reads the files on its own time.
-    for _ in 0..100 {
-        if server.psql("postgres", "SHOW ssl").unwrap() == "on" {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    server.restart().await.unwrap();
 }
 
 #[tokio::test]
@@ -67,7 +62,7 @@ async fn each_sslmode_proves_what_it_promises() {
     let refused = attempt("sslmode=require".into()).await.unwrap_err();
     assert!(refused.message.contains("no TLS"), "{refused}");
 
-    install(&server, &ours, "127.0.0.1");
+    install(&server, &ours, "127.0.0.1").await;
     assert_eq!(attempt("sslmode=disable".into()).await, Ok(vec![r#"{"ssl":false}"#.to_owned()]));
     assert_eq!(attempt("sslmode=prefer".into()).await, yes);
     assert_eq!(attempt("sslmode=require".into()).await, yes);
@@ -84,8 +79,7 @@ async fn each_sslmode_proves_what_it_promises() {
         assert!(error.hint.is_some_and(|hint| hint.contains("sslrootcert")), "{options}");
     }
 
-    install(&server, &ours, "db.example.com");
-    // Sessions that were open have the former certificate; new ones see the new one.
+    install(&server, &ours, "db.example.com").await;
     assert_eq!(attempt(format!("sslmode=verify-ca&sslrootcert={ours_pem}")).await, yes);
     let error = attempt(format!("sslmode=verify-full&sslrootcert={ours_pem}")).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Failed, "{error}");
