@@ -118,6 +118,9 @@ impl Journal for KillingJournal {
     async fn memo(&self, run: &RunId, step: &StepId, key: &str, value: &Json) -> Result<Json> {
         write!(self, self.inner.memo(run, step, key, value))
     }
+    async fn kept_memo(&self, run: &RunId, step: &StepId, key: &str) -> Result<Option<Json>> {
+        self.inner.kept_memo(run, step, key).await
+    }
     async fn memos(&self, run: &RunId, step: &StepId) -> Result<Vec<(String, Json)>> {
         self.inner.memos(run, step).await
     }

@@ -190,28 +190,16 @@ impl StepHost for Session {
 
     async fn memo(&self, key: &str, value: Option<Json>) -> HostResult<Option<Json>> {
         self.alive()?;
-        match &self.backing {
-            Backing::Apply { .. } => {
-                let journal = &self.rooms.journal;
-                match value {
-                    Some(value) => journal
-                        .memo(&self.scope.run, &self.scope.step, key, &value)
-                        .await
-                        .map(Some)
-                        .map_err(HostError::Stop),
-                    None => {
-                        let memos = journal.memos(&self.scope.run, &self.scope.step).await;
-                        let memos = memos.map_err(HostError::Stop)?;
-                        Ok(memos.into_iter().find(|(name, _)| name == key).map(|(_, value)| value))
-                    }
-                }
+        let journal = &self.rooms.journal;
+        let (run, step) = (&self.scope.run, &self.scope.step);
+        match (&self.backing, value) {
+            (Backing::Apply { .. }, Some(value)) => {
+                journal.memo(run, step, key, &value).await.map(Some).map_err(HostError::Stop)
             }
-            Backing::Verify if value.is_none() => {
-                let memos = self.rooms.journal.memos(&self.scope.run, &self.scope.step).await;
-                let memos = memos.map_err(HostError::Stop)?;
-                Ok(memos.into_iter().find(|(name, _)| name == key).map(|(_, value)| value))
+            (Backing::Apply { .. } | Backing::Verify, None) => {
+                journal.kept_memo(run, step, key).await.map_err(HostError::Stop)
             }
-            Backing::Plan { .. } | Backing::Verify => {
+            (Backing::Plan { .. } | Backing::Verify, value) => {
                 let mut memos = self.memos.lock().unwrap_or_else(|p| p.into_inner());
                 Ok(match value {
                     Some(value) => Some(memos.entry(key.to_owned()).or_insert(value).clone()),

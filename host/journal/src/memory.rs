@@ -194,6 +194,11 @@ impl Journal for MemoryJournal {
         self.write_run(run, |known| Ok(known.memos.entry(name).or_insert_with(|| value.clone()).clone()))
     }
 
+    async fn kept_memo(&self, run: &RunId, step: &StepId, key: &str) -> Result<Option<Json>> {
+        let at = (step.clone(), key.to_owned());
+        Ok(self.read(run, |known| known.memos.get(&at).cloned()).flatten())
+    }
+
     async fn memos(&self, run: &RunId, step: &StepId) -> Result<Vec<(String, Json)>> {
         Ok(self
             .read(run, |known| {

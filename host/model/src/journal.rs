@@ -193,6 +193,8 @@ pub trait Journal: Send + Sync {
 
     /// Keeps the value unless the key has one; returns what is kept.
     async fn memo(&self, run: &RunId, step: &StepId, key: &str, value: &Json) -> Result<Json>;
+    /// What is kept under a key.
+    async fn kept_memo(&self, run: &RunId, step: &StepId, key: &str) -> Result<Option<Json>>;
     async fn memos(&self, run: &RunId, step: &StepId) -> Result<Vec<(String, Json)>>;
 
     /// Journals a batch in one commit. A key that is known already is replaced only when its status is not `Done`.

@@ -30,7 +30,7 @@ use godwit_model::effect::{
     Action, Class, CopyObject, CorsRule, CreateBucket, DeleteObject, Done, Effect, Estimate, Evidence,
     Preparation, PutObject, Replaces, SetCors,
 };
-use godwit_model::plugin::{Grant, Mode};
+use godwit_model::plugin::Grant;
 use godwit_model::{ConnectionName, EffectKey, Error, ErrorKind, Json, Result, RunId, SlotName};
 use serde_json::json;
 
@@ -152,8 +152,8 @@ impl Objects {
     async fn prepare_cors(&self, scope: &StepScope, action: &SetCors) -> Result<Preparation> {
         let store = self.store_of(scope, &action.slot)?;
         let former = match store.cors(&action.bucket).await {
-            // The bucket may be one that the plan, or an earlier effect, is yet to make.
-            Err(error) if error.kind == ErrorKind::Missing && scope.mode == Mode::Plan => None,
+            // The bucket may be one that an earlier effect is yet to make: a bucket that isn't there has no rules.
+            Err(error) if error.kind == ErrorKind::Missing => None,
             other => other?,
         };
         let mut details: Vec<String> = action.rules.iter().map(describe).collect();

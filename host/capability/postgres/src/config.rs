@@ -69,6 +69,22 @@ impl Config {
         raw.finish(connection)
     }
 
+    #[cfg(test)]
+    pub fn for_tests() -> Self {
+        Self {
+            name: "main".into(),
+            host: "127.0.0.1".to_owned(),
+            port: 5432,
+            user: "app".to_owned(),
+            password: None,
+            database: "app".to_owned(),
+            ssl_mode: SslMode::Disable,
+            ssl_root_cert: None,
+            connect_timeout: Duration::from_secs(2),
+            max_connections: DEFAULT_CONNECTIONS,
+        }
+    }
+
     /// `postgres://host:port/database`: the thing without credentials.
     pub fn identity(&self, database: &str) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };

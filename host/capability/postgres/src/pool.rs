@@ -1,10 +1,10 @@
 //! Connections of one server under one budget that is never exceeded.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use godwit_model::{Error, Result};
+use godwit_model::{Error, Fault, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
@@ -25,6 +25,23 @@ pub struct Server {
     leaders: Arc<Semaphore>,
     /// Open and not in use; oldest first. They count: an idle one is closed before the budget would be passed.
     idle: Mutex<VecDeque<(Key, Idle)>>,
+    /// Server processes behind open connections.
+    backends: Backends,
+}
+
+type Backends = Arc<Mutex<HashSet<u32>>>;
+
+/// A server process that is behind one open connection.
+#[derive(Debug)]
+pub struct Enlisted {
+    backend: u32,
+    backends: Backends,
+}
+
+impl Drop for Enlisted {
+    fn drop(&mut self) {
+        self.backends.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.backend);
+    }
 }
 
 /// What an idle connection can be used for again.
@@ -64,6 +81,7 @@ impl Server {
             budget: Arc::new(Semaphore::new(config.max_connections)),
             leaders: Arc::new(Semaphore::new(leaders)),
             idle: Mutex::new(VecDeque::new()),
+            backends: Backends::default(),
             config,
         }
     }
@@ -107,6 +125,21 @@ impl Server {
     /// An open session, or a new one.
     pub async fn session(self: &Arc<Self>, database: &str, application: &str) -> Result<Lease<Session>> {
         self.permit().await?.session(database, application).await
+    }
+
+    /// Notes the server process behind a new connection. Two connections with one process have a pooler before them
+    /// that deals processes out by the transaction: settings, markers and snapshots would go astray.
+    fn enlist(&self, backend: Option<u32>) -> Result<Option<Enlisted>> {
+        let Some(backend) = backend else { return Ok(None) };
+        if !self.backends.lock().unwrap_or_else(PoisonError::into_inner).insert(backend) {
+            return Err(Error::failed(format!(
+                "connection `{}`: two sessions share server process {backend}: a transaction pooler sits in between",
+                self.config.name
+            ))
+            .fault(Fault::Recipe)
+            .hint("use the server's direct endpoint (another host or port), or a pooler in session mode"));
+        }
+        Ok(Some(Enlisted { backend, backends: self.backends.clone() }))
     }
 
     fn take(&self, matches: impl Fn(&Key, &Idle) -> bool) -> Option<Idle> {
@@ -164,7 +197,9 @@ impl Permit {
             Some(Idle::Session(session)) => session,
             _ => {
                 self.server.make_room().await;
-                Session::connect(&self.server.config, database, application).await?
+                let mut session = Session::connect(&self.server.config, database, application).await?;
+                session.enlisted = self.server.enlist(session.backend)?;
+                session
             }
         };
         Ok(Lease { connection, key, permit: self })
@@ -186,12 +221,21 @@ impl Permit {
             application: application.to_owned(),
             snapshot: snapshot.map(str::to_owned),
         };
-        let open = self.server.take(|k, idle| *k == key && matches!(idle, Idle::Wire(_)));
+        let mut open = None;
+        while let Some(Idle::Wire(mut wire)) =
+            self.server.take(|k, idle| *k == key && matches!(idle, Idle::Wire(_)))
+        {
+            if wire.is_open() {
+                open = Some(wire);
+                break;
+            }
+        }
         let connection = match open {
-            Some(Idle::Wire(wire)) => wire,
-            _ => {
+            Some(wire) => wire,
+            None => {
                 self.server.make_room().await;
                 let mut wire = Wire::connect(&self.server.config, database, application).await?;
+                wire.enlisted = self.server.enlist(wire.backend)?;
                 if let Some(snapshot) = snapshot {
                     let import = format!(
                         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
@@ -250,4 +294,20 @@ impl<T> std::ops::DerefMut for Lease<T> {
 
 fn closed<E>(_: E) -> Error {
     Error::host("the connection budget was closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_process_gives_a_pooler_away() {
+        let server = Server::new(Config::for_tests());
+        let first = server.enlist(Some(7)).unwrap();
+        assert!(server.enlist(Some(8)).is_ok());
+        let error = server.enlist(Some(7)).unwrap_err();
+        assert!(error.message.contains("transaction pooler") && error.hint.is_some());
+        drop(first);
+        assert!(server.enlist(Some(7)).is_ok(), "a closed connection gives its process free");
+    }
 }

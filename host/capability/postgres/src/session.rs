@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, ValueR
 
 use crate::config::{Config, SslMode};
 use crate::errors::{Failure, sqlx_failure};
+use crate::pool::Enlisted;
 use crate::wire::Reply;
 
 /// What decides how values are written and names are found; pinned alike at both ends, whatever server, role or
@@ -31,15 +32,25 @@ const PINS: &[(&str, &str)] = &[
     ("synchronize_seqscans", "off"),
 ];
 
-/// One request that pins a session's settings.
+/// One request that pins a session's settings, and answers the server process behind the session.
 pub fn pins() -> String {
-    PINS.iter().map(|(name, value)| format!("SET {name} = '{value}';")).collect()
+    let pins: String = PINS.iter().map(|(name, value)| format!("SET {name} = '{value}'; ")).collect();
+    pins + "SELECT pg_catalog.pg_backend_pid()::text"
+}
+
+/// The server process that answered the pins.
+pub fn backend(replies: &[Reply]) -> Option<u32> {
+    replies.last()?.one()?.parse().ok()
 }
 
 /// A session by sqlx. After an error it is dropped, unless the error was the server's and a rollback followed.
 #[derive(Debug)]
 pub struct Session {
     connection: PgConnection,
+    /// The server process behind it.
+    pub backend: Option<u32>,
+    /// Keeps the process on the list of those in use.
+    pub enlisted: Option<Enlisted>,
     at: String,
 }
 
@@ -50,8 +61,8 @@ impl Session {
         let begun = async {
             let connection =
                 PgConnection::connect_with(&options).await.map_err(|e| sqlx_failure(&at, e, 0))?;
-            let mut session = Self { connection, at: at.clone() };
-            session.run(&pins()).await?;
+            let mut session = Self { connection, backend: None, enlisted: None, at: at.clone() };
+            session.backend = backend(&session.run(&pins()).await?);
             Ok(session)
         };
         tokio::time::timeout(config.connect_timeout, begun).await.unwrap_or_else(|_| {

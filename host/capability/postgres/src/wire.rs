@@ -16,6 +16,7 @@ use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::errors::{Failure, ServerFields, io_error, server_failure};
+use crate::pool::Enlisted;
 use stream::Stream;
 
 pub use copy::put_frame;
@@ -36,8 +37,10 @@ pub struct Wire {
     inbox: BytesMut,
     /// Payload bytes of the current CopyData frame that have yet to come.
     pending_frame: usize,
-    /// Backend process.
-    pub pid: i32,
+    /// The server process behind it.
+    pub backend: Option<u32>,
+    /// Keeps the process on the list of those in use.
+    pub enlisted: Option<Enlisted>,
     /// The server without credentials, for messages.
     at: String,
 }

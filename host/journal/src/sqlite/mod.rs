@@ -239,6 +239,10 @@ impl Journal for SqliteJournal {
         }
     }
 
+    async fn kept_memo(&self, run: &RunId, step: &StepId, key: &str) -> Result<Option<Json>> {
+        self.reader.memo(run, step, key).await
+    }
+
     async fn memos(&self, run: &RunId, step: &StepId) -> Result<Vec<(String, Json)>> {
         self.reader.memos(run, step).await
     }

@@ -20,7 +20,7 @@ fn assert_own_error(name: &str, params: &Json, error: &Error) {
 #[tokio::test]
 async fn every_bundled_plugin_loads_under_its_own_name() {
     for bundled in godwit_bundle::plugins() {
-        let known = runtime
+        let known = RUNTIME
             .inspect(bundled.name, bundled.bytes)
             .await
             .unwrap_or_else(|e| panic!("{e}: {:?}", e.hint));

@@ -219,6 +219,11 @@ impl Wire {
         }
     }
 
+    /// Whether an idle connection still has a server behind it, as far as can be told without asking.
+    pub fn is_open(&mut self) -> bool {
+        self.hear(&mut Context::from_waker(std::task::Waker::noop())).is_none()
+    }
+
     /// A reset may overtake the server's own words.
     async fn last_words_or(&mut self, failure: Failure) -> Failure {
         if failure.error.code.is_some() { failure } else { self.last_words().await.unwrap_or(failure) }

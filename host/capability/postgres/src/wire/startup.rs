@@ -13,7 +13,7 @@ use super::stream::Stream;
 use super::{READ, Wire, text};
 use crate::config::{Config, SslMode};
 use crate::errors::{Failure, io_error};
-use crate::session::pins;
+use crate::session::{backend, pins};
 use crate::tls;
 
 impl Wire {
@@ -26,11 +26,12 @@ impl Wire {
                 stream,
                 inbox: BytesMut::with_capacity(READ),
                 pending_frame: 0,
-                pid: 0,
+                backend: None,
+                enlisted: None,
                 at: at.clone(),
             };
             wire.start(config, database, application).await?;
-            wire.simple(&pins()).await?;
+            wire.backend = backend(&wire.simple(&pins()).await?);
             Ok(wire)
         };
         tokio::time::timeout(config.connect_timeout, begun).await.unwrap_or_else(|_| {
@@ -65,7 +66,8 @@ impl Wire {
                         self.send(&answer).await?;
                     }
                 }
-                b'K' if message.body.len() >= 4 => self.pid = message.body.get_i32(),
+                // The key to cancel by, which a proxy makes up: `pg_backend_pid()` is the process.
+                b'K' => {}
                 b'E' => return Err(self.failure(&message.body, 0)),
                 b'Z' => return Ok(()),
                 // NegotiateProtocolVersion: an older server, which speaks 3.0 all the same.

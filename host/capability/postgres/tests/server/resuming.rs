@@ -191,3 +191,19 @@ async fn a_lost_leader_is_never_papered_over() {
     }
     assert_eq!(pair.to("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)"), "1|2");
 }
+
+#[tokio::test]
+async fn sequences_alone_rely_on_no_snapshot() {
+    let pair = Pair::new("sequences").await;
+    pair.both("CREATE SEQUENCE s");
+    pair.from("SELECT setval('s', 5)");
+    let bench = Bench::new();
+    let pg = pair.process();
+    let done = bench.run(&pg, &sequences(&["s"])).await.unwrap();
+    drop(pg);
+    pair.from("SELECT setval('s', 6)");
+    let pg = pair.process();
+    assert_eq!(pg.open_step(&bench.scope, &[done]).await.unwrap(), [] as [EffectKey; 0]);
+    assert_eq!(bench.query(&pg, "source", "SELECT 1 AS one").await.unwrap(), [r#"{"one":1}"#]);
+    assert_eq!(pair.to("SELECT last_value FROM s"), "5");
+}
