@@ -292,9 +292,9 @@ pub fn report(report: &Report, markdown: bool) -> String {
     out
 }
 
-/// A table as Markdown or in aligned columns; more than 200 rows are cut, and the cut is said.
+/// A table as Markdown or in aligned columns; more than 40 rows are cut, and the cut is said.
 fn table(out: &mut String, head: [&str; 4], rows: &[[String; 4]], markdown: bool) {
-    const MOST: usize = 200;
+    const MOST: usize = 40;
     let width = |column: usize| {
         rows.iter()
             .take(MOST)
