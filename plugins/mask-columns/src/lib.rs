@@ -56,9 +56,6 @@ impl Transform for MaskColumns {
     }
 
     fn push(&mut self, chunk: &[u8]) -> Result<Vec<u8>> {
-        if self.masks.is_empty() {
-            return Ok(chunk.to_vec());
-        }
         let mut out = Vec::with_capacity(chunk.len() + chunk.len() / 8 + 64);
         let mut rows = chunk;
         if !self.rest.is_empty() {

@@ -67,8 +67,8 @@ impl Params {
         self.key.as_deref().unwrap_or_default().as_bytes()
     }
 
-    /// The masks for a table; empty where nothing selects it. Fails where a selected column isn't in the stream, or
-    /// can't hold what its mask makes.
+    /// The masks for a table. Fails where nothing selects it (a misspelt selector must not let rows through), where a
+    /// selected column isn't in the stream, or can't hold what its mask makes.
     pub fn masks(&self, table: &TableShape) -> Result<Masks> {
         self.check()?;
         let label = table.label();
@@ -94,6 +94,13 @@ impl Params {
                     .map_err(|why| Error::Invalid(format!("column `{name}` of table `{label}`: {why}")))?;
                 masks.push((position, mask));
             }
+        }
+        if masks.is_empty() {
+            return Err(Error::Invalid(format!(
+                "table `{label}` goes through mask-columns, but `tables` names no column of it to mask; it names {}. \
+                 Narrow the `labels` of the recipe's `transforms`, or mend the name",
+                list(self.tables.keys().map(String::as_str))
+            )));
         }
         masks.sort_by_key(|(position, _)| *position);
         Ok(masks)
