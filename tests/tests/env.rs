@@ -96,7 +96,10 @@ fn run_verify_report_undo() {
     let env = godwit.read(".env");
     assert!(env.contains("export DB_HOST=\"db.example.com\" # hosted: db.example.com\n"), "{env}");
     assert!(env.contains("DB_PORT=5432\r\n"), "{env}");
-    assert!(env.contains(&format!("DATABASE_URL='postgres://app:{SECRET}@db.example.com:5432/app'\n")), "{env}");
+    assert!(
+        env.contains(&format!("DATABASE_URL='postgres://app:{SECRET}@db.example.com:5432/app'\n")),
+        "{env}"
+    );
     assert!(!env.contains("VECTOR_DATABASE_URL"), "{env}");
     assert!(env.contains("MULTI=\"one\ntwo # not a comment\"\nUNKNOWN=keep me\n"), "{env}");
     let example = godwit.read(".env.example");

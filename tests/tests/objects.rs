@@ -21,9 +21,13 @@ impl Pair {
             let source = S3Server::start().await.unwrap();
             let target = S3Server::builder().region("auto").equal_parts().start().await.unwrap();
             sample::fill_buckets_with(&source, IMAGES).await.unwrap();
-            for key in ["ünïcode/u\u{308}.txt", "a b+c%20d.txt", "x//y", "../up", "/leading", "trailing/", "zero"] {
+            for key in
+                ["ünïcode/u\u{308}.txt", "a b+c%20d.txt", "x//y", "../up", "/leading", "trailing/", "zero"]
+            {
                 let body = if key == "zero" { Vec::new() } else { key.as_bytes().to_vec() };
-                source.put("annotations", key, body, &[("content-type", "text/plain"), ("x-amz-meta-k", "v")]).unwrap();
+                source
+                    .put("annotations", key, body, &[("content-type", "text/plain"), ("x-amz-meta-k", "v")])
+                    .unwrap();
             }
             Self { source, target }
         })
@@ -46,7 +50,8 @@ impl Pair {
             let keys = self.source.keys(bucket);
             assert_eq!(keys, self.target.keys(bucket), "keys of {bucket}: {context}");
             for key in keys {
-                let (from, to) = (self.source.get(bucket, &key).unwrap(), self.target.get(bucket, &key).unwrap());
+                let (from, to) =
+                    (self.source.get(bucket, &key).unwrap(), self.target.get(bucket, &key).unwrap());
                 assert!(from.bytes == to.bytes, "{bucket}/{key} has other bytes: {context}");
                 assert_eq!(from.headers, to.headers, "headers and metadata of {bucket}/{key}: {context}");
             }

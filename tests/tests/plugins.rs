@@ -92,7 +92,9 @@ fn a_new_plugin_builds_passes_its_test_and_runs() {
     for kind in ["step", "transform"] {
         let name = format!("my-{kind}");
         godwit.ok(&["plugin", "new", &name, "--kind", kind]);
-        for args in [vec!["test", "--quiet"], vec!["build", "--quiet", "--release", "--target", "wasm32-wasip2"]] {
+        for args in
+            [vec!["test", "--quiet"], vec!["build", "--quiet", "--release", "--target", "wasm32-wasip2"]]
+        {
             let output = Command::new(env!("CARGO"))
                 .args(&args)
                 .current_dir(godwit.path(&name))

@@ -59,11 +59,17 @@ impl Pair {
     /// What the stock tools make of the source on the target's server: PostgreSQL words some expressions anew when it
     /// reads them in again, and a copy must look just like that.
     fn oracle(&self) -> String {
-        if self.target.psql("postgres", "SELECT 1 FROM pg_database WHERE datname = 'oracle'").unwrap().is_empty() {
+        if self
+            .target
+            .psql("postgres", "SELECT 1 FROM pg_database WHERE datname = 'oracle'")
+            .unwrap()
+            .is_empty()
+        {
             self.runtime.block_on(self.target.create_database("oracle")).unwrap();
             let sql = self.dump(&self.source, "labeler");
             // A setting that only the newer major knows is no error of the schema's.
-            let sql: Vec<&str> = sql.lines().filter(|line| !line.starts_with("SET transaction_timeout")).collect();
+            let sql: Vec<&str> =
+                sql.lines().filter(|line| !line.starts_with("SET transaction_timeout")).collect();
             self.target.psql("oracle", &sql.join("\n")).unwrap();
         }
         self.dump(&self.target, "oracle")
@@ -72,7 +78,8 @@ impl Pair {
     fn assert_equal(&self, database: &str, context: &str) {
         assert_eq!(self.oracle(), self.dump(&self.target, database), "schemas differ: {context}");
         for (table, rows) in sample::ROW_COUNTS {
-            let sql = format!("SELECT count(*), md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t");
+            let sql =
+                format!("SELECT count(*), md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t");
             let source = self.source.psql("labeler", &sql).unwrap();
             let target = self.target.psql(database, &sql).unwrap();
             assert_eq!(source, target, "{table}: {context}");
@@ -117,7 +124,9 @@ fn plan_performs_nothing() {
                 let upper = line.to_uppercase();
                 ["INSERT ", "UPDATE ", "DELETE ", "TRUNCATE ", "DROP ", "ALTER TABLE", " FROM STDIN"]
                     .iter()
-                    .any(|word| upper.contains(&format!("STATEMENT: {word}")) || upper.contains(&format!(": {word}")))
+                    .any(|word| {
+                        upper.contains(&format!("STATEMENT: {word}")) || upper.contains(&format!(": {word}"))
+                    })
             })
             .collect();
         assert!(writes.is_empty(), "{writes:#?}");
@@ -176,7 +185,8 @@ fn a_target_that_is_not_empty_is_refused_before_anything_is_touched() {
     assert_eq!(ran.code, Some(1), "{ran}");
     assert!(ran.stderr.contains("datasets"), "{ran}");
     assert_eq!(pair.target.psql("app", "SELECT count(*) FROM datasets").unwrap(), "1");
-    let tables = pair.target.psql("app", "SELECT count(*) FROM pg_class WHERE relname LIKE 'image%'").unwrap();
+    let tables =
+        pair.target.psql("app", "SELECT count(*) FROM pg_class WHERE relname LIKE 'image%'").unwrap();
     assert_eq!(tables, "0");
 }
 

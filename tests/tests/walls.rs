@@ -70,7 +70,10 @@ fn each_outside_thing_has_one_room() {
     for (library, rooms) in owners {
         for (package, dependencies) in &all {
             if dependencies.contains(library) {
-                assert!(rooms.contains(&package.as_str()), "{package} depends on {library}; only {rooms:?} may");
+                assert!(
+                    rooms.contains(&package.as_str()),
+                    "{package} depends on {library}; only {rooms:?} may"
+                );
             }
         }
     }

@@ -19,7 +19,6 @@ cargo xtask <command>
                   Debian's PostgreSQL 15 (for the tests)
   demo [ARGS]     set up, then run `godwit demo ARGS`: two PostgreSQL servers, two S3 servers, one migration
   test [ARGS]     set up, then `cargo test` of the whole workspace; ARGS go to cargo test
-  bench NAME      set up, then run one benchmark of the package godwit-tests, e.g. `plugin`
   ci              what continuous integration does: .ci/run
 
 Fetched servers are kept in $GODWIT_CACHE (root: /var/cache/godwit; else ~/.cache/godwit).";
@@ -56,14 +55,6 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             set_up()?;
             debian::ensure(&mut say)?;
             stream(cargo().args(["test", "--workspace", "--locked"]).args(rest))
-        }
-        "bench" => {
-            let (name, rest) =
-                rest.split_first().context("which benchmark? e.g. `cargo xtask bench plugin`")?;
-            set_up()?;
-            // The profile of demo and tests: wasmtime is compiled once, and optimised in it.
-            let bench = ["bench", "--locked", "--profile", "dev", "-p", "godwit-tests", "--bench", name];
-            stream(cargo().args(bench).arg("--").args(rest))
         }
         "ci" => stream(Command::new(root()?.join(".ci/run")).args(rest)),
         "help" | "--help" | "-h" => {

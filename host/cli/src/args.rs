@@ -226,9 +226,7 @@ pub enum PluginCommand {
     /// The bundled plugins.
     List,
     /// What a plugin is, asks for and takes: by bundled name or by path.
-    Inspect {
-        plugin: String,
-    },
+    Inspect { plugin: String },
     /// Make a crate for a plugin of your own, which builds and passes its test at once.
     New {
         /// Lower-case letters, digits and `-`; also the folder's name.

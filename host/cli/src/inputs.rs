@@ -100,7 +100,8 @@ mod tests {
     fn the_command_line_wins_over_the_environment_and_files() {
         let folder = tempfile::tempdir().unwrap();
         let env_file = folder.path().join("x.env");
-        std::fs::write(&env_file, "export GODWIT_INPUT_A=\"from file\" # why\nGODWIT_INPUT_C='c # c'\n").unwrap();
+        std::fs::write(&env_file, "export GODWIT_INPUT_A=\"from file\" # why\nGODWIT_INPUT_C='c # c'\n")
+            .unwrap();
         let args =
             InputArgs { input: vec!["a=x=y".to_owned()], inputs: None, env_file: vec![env_file.clone()] };
         let given = gather_with(&args, &[spec("a"), spec("b"), spec("c")], |name| {

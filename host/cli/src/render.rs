@@ -32,13 +32,8 @@ pub fn faults(source: &Source, faults: &[Diagnostic], coloured: bool) -> String 
             let _ = writeln!(out, "{fault}");
         }
     }
-    let _ = write!(
-        out,
-        "{}: {} fault{}",
-        source.name,
-        faults.len(),
-        if faults.len() == 1 { "" } else { "s" }
-    );
+    let _ =
+        write!(out, "{}: {} fault{}", source.name, faults.len(), if faults.len() == 1 { "" } else { "s" });
     out
 }
 
@@ -253,12 +248,7 @@ pub fn report(report: &Report, markdown: bool) -> String {
                 .filter_map(|effect| {
                     let evidence = effect.evidence.as_ref()?;
                     let digest = evidence.digest.chars().take(28).collect();
-                    Some([
-                        effect.title.clone(),
-                        evidence.items.to_string(),
-                        bytes(evidence.bytes),
-                        digest,
-                    ])
+                    Some([effect.title.clone(), evidence.items.to_string(), bytes(evidence.bytes), digest])
                 })
                 .collect();
             let _ = writeln!(out);

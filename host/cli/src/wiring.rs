@@ -77,8 +77,9 @@ pub fn plugin_bytes(name: &str, base: &Path) -> Result<std::borrow::Cow<'static,
     }
     match godwit_bundle::plugins().iter().find(|plugin| plugin.name == name) {
         Some(plugin) => Ok(plugin.bytes.into()),
-        None => Err(Error::invalid(format!("there is no bundled plugin named `{name}`"))
-            .hint("`godwit plugin list` shows them; a plugin of your own is named by its path (./my-step.wasm)")),
+        None => Err(Error::invalid(format!("there is no bundled plugin named `{name}`")).hint(
+            "`godwit plugin list` shows them; a plugin of your own is named by its path (./my-step.wasm)",
+        )),
     }
 }
 

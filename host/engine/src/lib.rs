@@ -3,7 +3,6 @@
 //! No wasmtime, no sqlx, no AWS, no terminal: plugins, capabilities, the journal and the person in front of the
 //! terminal are traits of `godwit-model` and of [`observer`].
 
-mod clock;
 pub mod observer;
 pub mod plan;
 mod planning;
@@ -11,9 +10,9 @@ mod queue;
 pub mod report;
 pub mod rooms;
 mod run;
+mod run_id;
 mod scope;
 mod session;
-mod state;
 mod undo;
 mod world;
 
@@ -25,4 +24,4 @@ pub use run::{Engine, NewRun, RunEnd, StepChecks};
 pub use scope::Stop;
 pub use undo::{UndoOptions, UndoPlan, UndoStep};
 
-pub use clock::{now_rfc3339, run_id};
+pub use run_id::run_id;

@@ -9,23 +9,78 @@ use godwit_model::{EffectKey, Error, StepId};
 /// Something that happened. Texts have secrets masked already.
 #[derive(Clone, Debug)]
 pub enum Event {
-    StepStarted { step: StepId, plugin: String },
-    StepSkipped { step: StepId },
-    Log { step: StepId, level: Level, message: String },
+    StepStarted {
+        step: StepId,
+        plugin: String,
+    },
+    StepSkipped {
+        step: StepId,
+    },
+    Log {
+        step: StepId,
+        level: Level,
+        message: String,
+    },
     /// A plugin's own progress.
-    Progress { step: StepId, label: String, done: u64, total: Option<u64>, unit: String },
+    Progress {
+        step: StepId,
+        label: String,
+        done: u64,
+        total: Option<u64>,
+        unit: String,
+    },
     /// Items and bytes that a transfer has moved since the last event.
-    Transferred { step: StepId, label: String, items: u64, bytes: u64 },
-    EffectStarted { step: StepId, key: EffectKey, title: String, items: Option<u64> },
-    EffectDone { step: StepId, key: EffectKey, notes: Vec<String>, from_journal: bool },
-    EffectFailed { step: StepId, key: EffectKey, error: Error },
-    EffectRetried { step: StepId, key: EffectKey, error: Error, attempt: u32 },
-    Verifying { step: StepId },
-    Checked { step: StepId, checks: Vec<Check> },
-    StepCompleted { step: StepId },
-    StepFailed { step: StepId, error: Error },
-    UndoDone { step: StepId, key: EffectKey, title: String },
-    Cleanup { what: String },
+    Transferred {
+        step: StepId,
+        label: String,
+        items: u64,
+        bytes: u64,
+    },
+    EffectStarted {
+        step: StepId,
+        key: EffectKey,
+        title: String,
+        items: Option<u64>,
+    },
+    EffectDone {
+        step: StepId,
+        key: EffectKey,
+        notes: Vec<String>,
+        from_journal: bool,
+    },
+    EffectFailed {
+        step: StepId,
+        key: EffectKey,
+        error: Error,
+    },
+    EffectRetried {
+        step: StepId,
+        key: EffectKey,
+        error: Error,
+        attempt: u32,
+    },
+    Verifying {
+        step: StepId,
+    },
+    Checked {
+        step: StepId,
+        checks: Vec<Check>,
+    },
+    StepCompleted {
+        step: StepId,
+    },
+    StepFailed {
+        step: StepId,
+        error: Error,
+    },
+    UndoDone {
+        step: StepId,
+        key: EffectKey,
+        title: String,
+    },
+    Cleanup {
+        what: String,
+    },
 }
 
 /// A question that only a person can answer.

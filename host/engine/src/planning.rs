@@ -139,12 +139,7 @@ impl Engine {
         })
     }
 
-    async fn plan_step(
-        &self,
-        step: &Step,
-        outputs: &Outputs,
-        world: &Arc<PlannedWorld>,
-    ) -> Result<StepPlan> {
+    async fn plan_step(&self, step: &Step, outputs: &Outputs, world: &Arc<PlannedWorld>) -> Result<StepPlan> {
         let plugin = self.rooms.plugins.load(&step.plugin).await?;
         let mut planned = StepPlan {
             step: step.id.clone(),

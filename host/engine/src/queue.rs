@@ -354,7 +354,8 @@ impl Queue {
         loop {
             let next = {
                 let mut state = self.lock();
-                let next = if self.stop.is_stopped() || state.fatal.is_some() { None } else { state.take_ready() };
+                let next =
+                    if self.stop.is_stopped() || state.fatal.is_some() { None } else { state.take_ready() };
                 if next.is_none() {
                     state.running -= 1;
                 }
@@ -449,7 +450,9 @@ impl Queue {
             let mut state = self.lock();
             if let Err(error) = &outcome {
                 state.errors += 1;
-                state.first_error.get_or_insert_with(|| error.clone().context(format!("effect `{}`", effect.key)));
+                state
+                    .first_error
+                    .get_or_insert_with(|| error.clone().context(format!("effect `{}`", effect.key)));
             }
             state.end(&effect.key, outcome, end);
             if state.errors > self.policy.max_errors {
@@ -599,7 +602,11 @@ impl State {
             .iter()
             .filter(|(_, entry)| entry.end.is_none() && entry.effect.is_some())
             .filter_map(|(key, entry)| {
-                entry.waits_for.iter().find(|before| failed.contains(*before)).map(|b| (key.clone(), b.clone()))
+                entry
+                    .waits_for
+                    .iter()
+                    .find(|before| failed.contains(*before))
+                    .map(|b| (key.clone(), b.clone()))
             })
             .collect();
         for (key, before) in orphans {

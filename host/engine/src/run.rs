@@ -11,18 +11,17 @@ use godwit_model::effect::CapabilityName;
 use godwit_model::journal::{
     Accepted, EffectRecord, EffectStatus, RunKind, RunRecord, RunStatus, StepRecord, StepStatus,
 };
-use godwit_model::plugin::{Mode, Plugin};
+use godwit_model::plugin::{Access, Mode, Plugin};
 use godwit_model::{Digest, EffectKey, Error, Fault, Json, Result, RunId, StepId};
 use godwit_recipe::{Checked, EvalError, OnFailure, Outputs, Step};
 
-use crate::clock::now_rfc3339;
 use crate::observer::{Answer, Event, Question};
 use crate::planning::unmatched_transform;
 use crate::queue::{Policy, Queue};
 use crate::rooms::{Rooms, capability_of};
 use crate::scope::{JournalLedger, LoadedTransform, NoOverlay, ObserverProgress, StepTransforms, Stop};
 use crate::session::{Backing, Session};
-use crate::state::{StepEvent, next};
+use godwit_model::clock::now;
 
 /// The engine of one run: a checked recipe and the rooms it runs in.
 pub struct Engine {
@@ -115,7 +114,7 @@ impl Engine {
             plugins: Json::Object(plugins),
             accepted: new.accepted,
             status: RunStatus::Running,
-            started_at: now_rfc3339(),
+            started_at: now(),
             ended_at: None,
             error: None,
             owner: new.owner,
@@ -236,14 +235,17 @@ impl Engine {
     /// Complete: all that the step needs; for a cut-over, every step before it.
     fn is_ready(&self, index: usize, step: &Step, complete: &BTreeSet<StepId>) -> bool {
         step.needs.iter().all(|needed| complete.contains(needed))
-            && (!step.cutover || self.checked.steps[..index].iter().all(|before| complete.contains(&before.id)))
+            && (!step.cutover
+                || self.checked.steps[..index].iter().all(|before| complete.contains(&before.id)))
     }
 
     async fn end(&self, failed: Option<(StepId, StepFailure)>, outputs: &Outputs) -> Result<RunEnd> {
         let run = self.checked.run.clone();
         let (failed, verification_failed) = match failed {
             Some((step, StepFailure::Error(error))) => (Some((step, error)), false),
-            Some((step, StepFailure::Checks(checks))) => (Some((step.clone(), checks_error(&step, &checks))), true),
+            Some((step, StepFailure::Checks(checks))) => {
+                (Some((step.clone(), checks_error(&step, &checks))), true)
+            }
             None if self.stop.is_stopped() => (Some((StepId::new(""), Stop::error())), false),
             None => (None, false),
         };
@@ -267,12 +269,24 @@ impl Engine {
         match result {
             Ok(value) => {
                 self.rooms.journal.set_run_status(&run, RunStatus::Done, None).await?;
-                Ok(RunEnd { run, status: RunStatus::Done, failed: None, verification_failed: false, outputs: value })
+                Ok(RunEnd {
+                    run,
+                    status: RunStatus::Done,
+                    failed: None,
+                    verification_failed: false,
+                    outputs: value,
+                })
             }
             Err(error) => {
                 self.rooms.journal.set_run_status(&run, RunStatus::Failed, Some(&error)).await?;
                 let failed = Some((StepId::new("cleanup"), error));
-                Ok(RunEnd { run, status: RunStatus::Failed, failed, verification_failed: false, outputs: Json::Null })
+                Ok(RunEnd {
+                    run,
+                    status: RunStatus::Failed,
+                    failed,
+                    verification_failed: false,
+                    outputs: Json::Null,
+                })
             }
         }
     }
@@ -284,7 +298,8 @@ impl Engine {
             for grant in &step.grants {
                 let capability = self.rooms.capabilities.for_kind(grant.kind);
                 let identity = capability.identity(grant)?;
-                if grant.access == godwit_model::plugin::Access::Write && seen.insert(identity)
+                if grant.access == Access::Write
+                    && seen.insert(identity)
                     && let Some(what) = capability.cleanup(&self.checked.run, grant).await?
                 {
                     self.rooms.observer.event(Event::Cleanup { what });
@@ -326,8 +341,8 @@ impl Engine {
         let params = match self.evaluated(step, outputs) {
             Ok(Some(params)) => params,
             Ok(None) => {
-                record.status = next(record.status, StepEvent::Skip)?;
-                record.ended_at = Some(now_rfc3339());
+                record.status = StepStatus::Skipped;
+                record.ended_at = Some(now());
                 journal.put_step(run, &record).await?;
                 self.rooms.observer.event(Event::StepSkipped { step: step.id.clone() });
                 return Ok(StepEnd::Skipped);
@@ -341,6 +356,9 @@ impl Engine {
             }
             Err(EvalError::Failed(error)) => return Err(error.into()),
         };
+        if step.cutover {
+            self.check_frozen(step).await?;
+        }
         if step.cutover
             && self.rooms.observer.ask(&Question::Cutover { step: step.id.clone() }).await == Answer::No
         {
@@ -349,26 +367,24 @@ impl Engine {
                 .hint("`godwit resume` asks again")
                 .into());
         }
-        self.rooms
-            .observer
-            .event(Event::StepStarted { step: step.id.clone(), plugin: step.plugin.clone() });
-        record.status = next(record.status, StepEvent::Begin)?;
+        self.rooms.observer.event(Event::StepStarted { step: step.id.clone(), plugin: step.plugin.clone() });
+        record.status = StepStatus::Applying;
         record.params = params.clone();
         record.error = None;
         record.ended_at = None;
-        record.started_at.get_or_insert_with(now_rfc3339);
+        record.started_at.get_or_insert_with(now);
         journal.put_step(run, &record).await?;
 
         let result = self.apply_and_verify(step, &mut record, &params, outputs, accepted).await;
-        record.ended_at = Some(now_rfc3339());
+        record.ended_at = Some(now());
         match &result {
             Ok(_) => {
-                record.status = next(record.status, StepEvent::Verified)?;
+                record.status = StepStatus::Complete;
                 journal.put_step(run, &record).await?;
                 self.rooms.observer.event(Event::StepCompleted { step: step.id.clone() });
             }
             Err(failure) => {
-                record.status = next(record.status, StepEvent::Fail)?;
+                record.status = StepStatus::Failed;
                 record.error = Some(match failure {
                     StepFailure::Error(error) => error.clone(),
                     StepFailure::Checks(checks) => checks_error(&step.id, checks),
@@ -377,6 +393,26 @@ impl Engine {
             }
         }
         result
+    }
+
+    /// Before a cut-over: every source that an earlier step declared frozen still is.
+    async fn check_frozen(&self, cutover: &Step) -> Result<()> {
+        for step in self.checked.steps.iter().take_while(|step| step.id != cutover.id) {
+            let scope = self.scope(
+                step,
+                Mode::Verify,
+                Arc::new(self.step_notes(step)),
+                Arc::new(StepTransforms::default()),
+                Arc::new(NoOverlay),
+            );
+            for grant in step.grants.iter().filter(|grant| grant.access == Access::Read) {
+                let capability = self.rooms.capabilities.for_kind(grant.kind);
+                capability.check_frozen(&scope, grant).await.map_err(|error| {
+                    self.redacted(error.context(format!("before the cut-over by `{}`", cutover.id)))
+                })?;
+            }
+        }
+        Ok(())
     }
 
     async fn apply_and_verify(
@@ -388,9 +424,10 @@ impl Engine {
         accepted: Arc<HashSet<(StepId, EffectKey, Digest)>>,
     ) -> std::result::Result<StepEnd, StepFailure> {
         let plugin = self.rooms.plugins.load(&step.plugin).await?;
-        let value = self.call_apply(step, &plugin, params, outputs, accepted).await.map_err(|e| self.redacted(e))?;
+        let value =
+            self.call_apply(step, &plugin, params, outputs, accepted).await.map_err(|e| self.redacted(e))?;
         record.outputs = value.clone();
-        record.status = next(record.status, StepEvent::Applied)?;
+        record.status = StepStatus::Verifying;
         self.rooms.journal.put_step(&self.checked.run, record).await?;
 
         self.rooms.observer.event(Event::Verifying { step: step.id.clone() });
@@ -467,7 +504,10 @@ impl Engine {
                     // The effects that are under way end first, so that the journal knows of them; the effect's own
                     // error says more than what the guest made of it.
                     match queue.finish().await {
-                        Err(first) if error.fault != Fault::Host && first.kind != godwit_model::ErrorKind::Conflict => {
+                        Err(first)
+                            if error.fault != Fault::Host
+                                && first.kind != godwit_model::ErrorKind::Conflict =>
+                        {
                             Err(first)
                         }
                         _ => Err(error),
@@ -538,13 +578,14 @@ impl Engine {
         let mut transforms = StepTransforms::default();
         for (index, used) in step.transforms.iter().enumerate() {
             let plugin = self.rooms.plugins.load(&used.plugin).await?;
-            let params = self.checked.transform_params(step, index, outputs).map_err(|error| match error {
-                EvalError::Unknown { step: needed } => Error::pending(format!(
-                    "the params of transform `{}` need the outputs of step `{needed}`",
-                    used.plugin
-                )),
-                EvalError::Failed(error) => error,
-            })?;
+            let params =
+                self.checked.transform_params(step, index, outputs).map_err(|error| match error {
+                    EvalError::Unknown { step: needed } => Error::pending(format!(
+                        "the params of transform `{}` need the outputs of step `{needed}`",
+                        used.plugin
+                    )),
+                    EvalError::Failed(error) => error,
+                })?;
             transforms.push(LoadedTransform {
                 plugin,
                 labels: used.labels.clone(),

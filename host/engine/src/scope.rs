@@ -176,7 +176,12 @@ pub(crate) struct ObserverProgress {
 
 impl Progress for ObserverProgress {
     fn transfer(&self, label: &str, items: u64, bytes: u64) {
-        self.observer.event(Event::Transferred { step: self.step.clone(), label: label.to_owned(), items, bytes });
+        self.observer.event(Event::Transferred {
+            step: self.step.clone(),
+            label: label.to_owned(),
+            items,
+            bytes,
+        });
     }
 }
 

@@ -11,7 +11,9 @@ use godwit_model::capability::{
 };
 use godwit_model::effect::{Action, Effect, Evidence, Outcome};
 use godwit_model::journal::EffectStatus;
-use godwit_model::plugin::{Access, ConnectionKind, Grant, HostError, HostResult, Level, Limits, Mode, StepHost};
+use godwit_model::plugin::{
+    Access, ConnectionKind, Grant, HostError, HostResult, Level, Limits, Mode, StepHost,
+};
 use godwit_model::{EffectKey, Error, Fault, Json, Result};
 
 use crate::observer::Event;
@@ -290,12 +292,7 @@ impl StepHost for Session {
     async fn query(&self, slot: &str, sql: &str, params: &[Option<String>]) -> HostResult<Box<dyn Cursor>> {
         self.alive()?;
         let grant = self.readable(slot, ConnectionKind::Postgres, None)?;
-        self.rooms
-            .capabilities
-            .postgres_reads
-            .query(&self.scope, grant, sql, params)
-            .await
-            .map_err(for_guest)
+        self.rooms.capabilities.postgres_reads.query(&self.scope, grant, sql, params).await.map_err(for_guest)
     }
 
     async fn read_file(&self, slot: &str, path: &str) -> HostResult<Vec<u8>> {

@@ -9,10 +9,10 @@ use godwit_model::plugin::{Access, Mode};
 use godwit_model::{Digest, EffectKey, Error, Json, Result, RunId, StepId};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::now_rfc3339;
 use crate::observer::Event;
 use crate::run::{Engine, RunEnd, performed};
 use crate::scope::{JournalLedger, NoOverlay, StepTransforms, Stop};
+use godwit_model::clock::now;
 
 /// What undo would do, in its order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -171,7 +171,7 @@ impl Engine {
             plugins: original.plugins,
             accepted,
             status: RunStatus::Running,
-            started_at: now_rfc3339(),
+            started_at: now(),
             ended_at: None,
             error: None,
             owner: options.owner.clone(),
@@ -219,11 +219,8 @@ impl Engine {
         // Each action may have been begun by a process that was cut off: all but the done ones are «resumed».
         let result = self.undo_all(record).await;
         if let Err((step, error)) = result {
-            let status = if error.code.as_deref() == Some("stopped") {
-                RunStatus::Stopped
-            } else {
-                RunStatus::Failed
-            };
+            let status =
+                if error.code.as_deref() == Some("stopped") { RunStatus::Stopped } else { RunStatus::Failed };
             let error = self.redacted(error);
             self.rooms.journal.set_run_status(undo, status, Some(&error)).await?;
             return Ok(end(status, Some((step, error))));
@@ -234,7 +231,8 @@ impl Engine {
     }
 
     async fn undo_all(&self, record: &RunRecord) -> std::result::Result<(), (StepId, Error)> {
-        let actions = self.rooms.journal.undo_actions(&record.id).await.map_err(|e| (StepId::new("undo"), e))?;
+        let actions =
+            self.rooms.journal.undo_actions(&record.id).await.map_err(|e| (StepId::new("undo"), e))?;
         for undo in actions.into_iter().filter(|undo| undo.done.is_none()) {
             let step = undo.step.clone();
             if self.stop.is_stopped() {
@@ -247,11 +245,10 @@ impl Engine {
 
     async fn undo_one(&self, record: &RunRecord, undo: UndoRecord) -> Result<()> {
         let scope = self.undo_scope(&record.id, &undo.step)?;
-        let first = undo
-            .action
-            .takes_back
-            .first()
-            .ok_or_else(|| Error::host(format!("undo action `{}` takes nothing back", undo.action.key)))?;
+        let first =
+            undo.action.takes_back.first().ok_or_else(|| {
+                Error::host(format!("undo action `{}` takes nothing back", undo.action.key))
+            })?;
         let of = self.effect_of(&undo.step, first).await?;
         let discard = record.accepted.iter().any(|accepted| {
             accepted.step == undo.step

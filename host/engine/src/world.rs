@@ -40,7 +40,9 @@ impl PlannedWorld {
                 touched.files.insert(at, PlannedFile::Written(bytes));
             }
             Action::DeleteFile(delete) => {
-                touched.files.insert((sink.connection.clone(), normal_path(&delete.path)), PlannedFile::Deleted);
+                touched
+                    .files
+                    .insert((sink.connection.clone(), normal_path(&delete.path)), PlannedFile::Deleted);
             }
             Action::CreateDatabase(_) => {
                 touched

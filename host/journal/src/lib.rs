@@ -3,7 +3,6 @@
 //! Both keep the same rules ([`transition`]) and pass the same [`conformance`] suite. Nothing here knows what a step
 //! or an effect does.
 
-mod clock;
 pub mod conformance;
 mod fault;
 pub mod memory;

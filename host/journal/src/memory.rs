@@ -12,7 +12,9 @@ use godwit_model::{EffectKey, Error, Json, Result, RunId, StepId};
 
 use crate::rule::{At, Intending};
 use crate::transition::{EffectState, StepEvent, next_step};
-use crate::{clock, fault, owner, rule};
+use godwit_model::clock;
+
+use crate::{fault, owner, rule};
 
 type NoteName = (StepId, Option<EffectKey>, String);
 

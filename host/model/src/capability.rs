@@ -58,10 +58,9 @@ pub struct StepScope {
 impl StepScope {
     /// The grant of a slot. The engine has admitted the effect, so it is there.
     pub fn grant(&self, slot: &crate::SlotName) -> Result<&Grant> {
-        self.grants
-            .iter()
-            .find(|grant| grant.slot == *slot)
-            .ok_or_else(|| crate::Error::denied(format!("slot `{slot}` of step `{}` is not granted", self.step)))
+        self.grants.iter().find(|grant| grant.slot == *slot).ok_or_else(|| {
+            crate::Error::denied(format!("slot `{slot}` of step `{}` is not granted", self.step))
+        })
     }
 }
 
@@ -195,7 +194,19 @@ pub trait Capability: Send + Sync {
     async fn plan_undo(&self, scope: &StepScope, performed: &[Performed]) -> Result<Vec<UndoAction>>;
 
     /// Performs one action of `plan_undo`, whose intent is durable. `discard` allows what has changed since.
-    async fn undo(&self, scope: &StepScope, action: &UndoAction, discard: bool, resumed: bool) -> Result<Json>;
+    async fn undo(
+        &self,
+        scope: &StepScope,
+        action: &UndoAction,
+        discard: bool,
+        resumed: bool,
+    ) -> Result<Json>;
+
+    /// Proves that a source which the step declared frozen took no writes since the step began, else `conflict`. Asked
+    /// before a cut-over; a capability without frozen sources has nothing to prove.
+    async fn check_frozen(&self, _scope: &StepScope, _grant: &Grant) -> Result<()> {
+        Ok(())
+    }
 
     /// The journalled cleanup at the end of a run or an undo: removes markers of `run` behind the grant.
     /// Returns what was removed, in words; `None` when there was nothing.

@@ -205,8 +205,14 @@ pub trait Journal: Send + Sync {
     async fn effect(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<Option<EffectRecord>>;
 
     async fn plan_parts(&self, run: &RunId, step: &StepId, key: &EffectKey, ranges: &[Json]) -> Result<()>;
-    async fn finish_part(&self, run: &RunId, step: &StepId, key: &EffectKey, index: u32, outcome: &Json)
-    -> Result<()>;
+    async fn finish_part(
+        &self,
+        run: &RunId,
+        step: &StepId,
+        key: &EffectKey,
+        index: u32,
+        outcome: &Json,
+    ) -> Result<()>;
     async fn reset_parts(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<()>;
     async fn parts(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<Vec<Part>>;
 
@@ -219,10 +225,22 @@ pub trait Journal: Send + Sync {
         name: &str,
         value: &Json,
     ) -> Result<()>;
-    async fn note(&self, run: &RunId, step: &StepId, key: Option<&EffectKey>, name: &str) -> Result<Option<Json>>;
+    async fn note(
+        &self,
+        run: &RunId,
+        step: &StepId,
+        key: Option<&EffectKey>,
+        name: &str,
+    ) -> Result<Option<Json>>;
 
     /// Journals the whole plan of an undo, in one commit.
     async fn plan_undo(&self, undo_run: &RunId, actions: &[UndoRecord]) -> Result<()>;
-    async fn finish_undo(&self, undo_run: &RunId, step: &StepId, key: &EffectKey, result: &Json) -> Result<()>;
+    async fn finish_undo(
+        &self,
+        undo_run: &RunId,
+        step: &StepId,
+        key: &EffectKey,
+        result: &Json,
+    ) -> Result<()>;
     async fn undo_actions(&self, undo_run: &RunId) -> Result<Vec<UndoRecord>>;
 }

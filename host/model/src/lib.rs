@@ -5,6 +5,7 @@
 
 pub mod capability;
 pub mod check;
+pub mod clock;
 pub mod effect;
 pub mod error;
 pub mod ids;

@@ -91,7 +91,6 @@ fn decide<H: Host>(host: &H, params: &Params) -> Result<Decision> {
     }
     let sequences: BTreeSet<(&str, &str)> =
         target.sequences.iter().map(|s| (s.schema.as_str(), s.name.as_str())).collect();
-    let skips_sequences = params.skip.iter().any(|kind| kind == Kind::Sequence.name());
     for sequence in &source.sequences {
         let owner = sequence.owner.and_then(|owner| source.relation(owner));
         let wanted = match owner {
@@ -101,7 +100,7 @@ fn decide<H: Host>(host: &H, params: &Params) -> Result<Decision> {
         let key = (sequence.schema.as_str(), sequence.name.as_str());
         if wanted && sequences.contains(&key) {
             decision.sequences.push((sequence.schema.clone(), sequence.name.clone()));
-        } else if wanted && !skips_sequences {
+        } else if wanted {
             faults.push(format!("sequence {}.{} is missing in the target", sequence.schema, sequence.name));
         }
     }

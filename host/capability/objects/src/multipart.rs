@@ -1,7 +1,7 @@
 //! Copying one object in parts: begun, cut off and taken up again without sending twice what has arrived.
 //!
-//! The journal has, in this order: the store's time before the upload is begun (`opening`), its id (`upload`), the
-//! ranges, and each part's ETag and digests. A resumed copy asks ListParts which of its parts are there. Where the
+//! The journal has, in this order: the ranges, this machine's time before the upload is begun (`opening`), its id
+//! (`upload`), and each part's ETag and digests. A resumed copy asks ListParts which of its parts are there. Where the
 //! upload is gone, it was either joined, with the answer lost, or given up; the object at the key tells which.
 
 use base64::Engine as _;

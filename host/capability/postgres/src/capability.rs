@@ -80,11 +80,6 @@ impl Postgres {
         Ok(removed)
     }
 
-    /// Proves that a source took no writes since the step began, where it was declared frozen; else `conflict`.
-    pub async fn check_frozen(&self, scope: &StepScope, grant: &Grant) -> Result<()> {
-        frozen::check(scope, &self.place(grant, &self.application(scope))?).await.map(drop)
-    }
-
     fn application(&self, scope: &StepScope) -> String {
         application(&scope.run, scope.step.as_str(), &self.process)
     }
@@ -216,6 +211,14 @@ fn not_ours(action: &Action) -> Error {
 impl Capability for Postgres {
     fn identity(&self, grant: &Grant) -> Result<String> {
         Ok(self.place(grant, "")?.identity())
+    }
+
+    async fn check_frozen(&self, scope: &StepScope, grant: &Grant) -> Result<()> {
+        let place = self.place(grant, &self.application(scope))?;
+        if frozen::is_declared(scope, &place).await? {
+            frozen::check(scope, &place).await?;
+        }
+        Ok(())
     }
 
     async fn open_step(&self, scope: &StepScope, known: &[Performed]) -> Result<Vec<EffectKey>> {

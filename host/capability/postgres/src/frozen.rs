@@ -44,7 +44,7 @@ pub async fn check(scope: &StepScope, place: &Place) -> Result<Option<String>> {
         Error::failed(format!("{}: the tables' counters can't be read: {e}", place.identity()))
     })?;
     let now = Mark { xmax: xmax.clone(), tables };
-    let note = format!("frozen {}", place.identity());
+    let note = note(place);
     let Some(found) = scope.notes.get(&note).await? else {
         let json = serde_json::to_value(&now).map_err(|e| Error::host(e.to_string()))?;
         scope.notes.set(&note, json).await?;
@@ -56,6 +56,15 @@ pub async fn check(scope: &StepScope, place: &Place) -> Result<Option<String>> {
         Error::conflict(format!("{} was declared frozen, but {why}", place.identity()))
             .hint("stop what writes to the source, then run again; or copy with `consistency: snapshot`")
     })
+}
+
+/// Whether the step has declared this source frozen, and so journalled how it found it.
+pub async fn is_declared(scope: &StepScope, place: &Place) -> Result<bool> {
+    Ok(scope.notes.get(&note(place)).await?.is_some())
+}
+
+fn note(place: &Place) -> String {
+    format!("frozen {}", place.identity())
 }
 
 fn compare(found: &Mark, now: &Mark) -> Result<Option<String>, String> {

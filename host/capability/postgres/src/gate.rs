@@ -162,18 +162,32 @@ fn reading(statement: &SyntaxNode) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a denied function wherever its name stands: PostgreSQL also calls a function by `value.name`.
+/// Refuses a denied function wherever its name may call it. A table or a column may bear such a name.
 fn refuse_names(statement: &SyntaxNode) -> Result<()> {
     for token in words(statement) {
         if token.text().starts_with("U&\"") || token.text().starts_with("u&\"") {
             return Err(refused(format!("the identifier {} is written with escapes", token.text())));
         }
         let name = name(&token);
-        if let Some(reason) = denied::reason(&name) {
+        if let Some(reason) = denied::reason(&name)
+            && may_call(&token)
+        {
             return Err(refused(format!("`{name}` is denied: it {reason}")));
         }
     }
     Ok(())
+}
+
+/// Whether PostgreSQL may take a name for a function's: before a parenthesis, or after a point, as `value.name` calls
+/// `name(value)` where there is no such column (manual, 4.2.4 «Field Selection»; 38.5.4). A relation in FROM, which no
+/// parenthesis follows, is none.
+fn may_call(token: &SyntaxToken) -> bool {
+    let trivial = |t: &SyntaxToken| matches!(t.kind(), SyntaxKind::COMMENT | SyntaxKind::WHITESPACE);
+    let after = std::iter::successors(token.next_token(), SyntaxToken::next_token).find(|t| !trivial(t));
+    let before = std::iter::successors(token.prev_token(), SyntaxToken::prev_token).find(|t| !trivial(t));
+    after.is_some_and(|t| t.kind() == SyntaxKind::L_PAREN)
+        || before.is_some_and(|t| t.kind() == SyntaxKind::DOT)
+            && !token.parent_ancestors().any(|node| node.kind() == SyntaxKind::RELATION_NAME_REF)
 }
 
 /// Names and keywords.

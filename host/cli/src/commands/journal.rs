@@ -8,8 +8,8 @@ use godwit_model::{Error, Result};
 use super::{Context, no_journal, run_id};
 use crate::args::{ForgetArgs, ReportArgs, ReportFormat, ShowArgs};
 use crate::output::{Exit, Style, ask, complain, note, say, say_json};
-use crate::wiring::{self, Refused};
 use crate::render;
+use crate::wiring::{self, Refused};
 
 pub async fn runs(context: &Context) -> Result<Exit, Refused> {
     let records = match wiring::existing_journal(&context.state).await? {
@@ -130,7 +130,10 @@ pub async fn forget(context: &Context, args: ForgetArgs) -> Result<Exit, Refused
                 return Ok(Exit::Stopped);
             }
             None => {
-                complain("there is no terminal to ask on, so nothing was forgotten", Some("`--yes` answers beforehand"));
+                complain(
+                    "there is no terminal to ask on, so nothing was forgotten",
+                    Some("`--yes` answers beforehand"),
+                );
                 return Ok(Exit::Usage);
             }
         }

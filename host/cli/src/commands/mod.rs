@@ -116,7 +116,11 @@ async fn check(context: &Context, args: CheckArgs) -> Result<Exit, Refused> {
             "  input {} ({}){}{}",
             input.name,
             input.kind.name(),
-            if missing { format!(", not given: -i {}=… or {}", input.name, input.env) } else { String::new() },
+            if missing {
+                format!(", not given: -i {}=… or {}", input.name, input.env)
+            } else {
+                String::new()
+            },
             input.description.as_ref().map(|text| format!(": {text}")).unwrap_or_default(),
         ));
     }

@@ -122,7 +122,10 @@ fn new(context: &Context, name: &str, kind: NewKind, sdk: Option<&Path>) -> Resu
         .split('-')
         .map(|part| {
             let mut chars = part.chars();
-            chars.next().map(|first| first.to_ascii_uppercase().to_string() + chars.as_str()).unwrap_or_default()
+            chars
+                .next()
+                .map(|first| first.to_ascii_uppercase().to_string() + chars.as_str())
+                .unwrap_or_default()
         })
         .collect();
     let fill = |template: &str| {

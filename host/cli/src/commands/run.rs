@@ -131,7 +131,10 @@ fn consent(yes: bool, question: &str) -> Option<Exit> {
             Some(Exit::Stopped)
         }
         None => {
-            complain("there is no terminal to ask on, so nothing was done", Some("`--yes` answers beforehand"));
+            complain(
+                "there is no terminal to ask on, so nothing was done",
+                Some("`--yes` answers beforehand"),
+            );
             Some(Exit::Usage)
         }
     }
@@ -165,7 +168,8 @@ async fn again(context: &Context, run: &str, inputs: &InputArgs) -> Result<(RunR
 
 pub async fn verify(context: &Context, args: AgainArgs) -> Result<Exit, Refused> {
     let (_, prepared) = again(context, &args.run, &args.inputs).await?;
-    let journal = wiring::existing_journal(&context.state).await?.ok_or_else(|| no_journal(&context.state))?;
+    let journal =
+        wiring::existing_journal(&context.state).await?.ok_or_else(|| no_journal(&context.state))?;
     let observer = Arc::new(Watcher::new(context.json, context.verbose, false));
     let engine = wiring::engine(&prepared, &context.state, journal, observer, stop_on_interrupt())?;
     let all = engine.verify().await?;
@@ -184,7 +188,9 @@ pub async fn verify(context: &Context, args: AgainArgs) -> Result<Exit, Refused>
                 let detail = check.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
                 match &check.verdict {
                     Verdict::Passed => say(&format!("  {} {}{detail}", style.green("✓"), check.name)),
-                    Verdict::Failed(why) => say(&format!("  {} {}: {why}{detail}", style.red("✗"), check.name)),
+                    Verdict::Failed(why) => {
+                        say(&format!("  {} {}: {why}{detail}", style.red("✗"), check.name))
+                    }
                     Verdict::NotComparable(why) => say(&format!("  ? {}: {why}{detail}", check.name)),
                 }
             }

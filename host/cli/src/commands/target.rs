@@ -77,7 +77,10 @@ async fn release(context: &Context, target: &TargetArgs, run: &str, yes: bool) -
                 return Ok(Exit::Stopped);
             }
             None => {
-                complain("there is no terminal to ask on, so nothing was removed", Some("`--yes` answers beforehand"));
+                complain(
+                    "there is no terminal to ask on, so nothing was removed",
+                    Some("`--yes` answers beforehand"),
+                );
                 return Ok(Exit::Usage);
             }
         }

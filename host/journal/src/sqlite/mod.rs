@@ -32,8 +32,8 @@ use self::read::Reader;
 use self::text::{sequence, to_json};
 use self::write::Write;
 use self::writer::Queue;
-use crate::clock;
 use crate::transition::EffectState;
+use godwit_model::clock;
 
 /// How a journal is opened.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
-//! The time of a write.
+//! Time as text: RFC 3339, UTC.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Now as RFC 3339 in UTC with milliseconds, so that texts sort as times do.
-pub(crate) fn now() -> String {
+pub fn now() -> String {
     rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis()))
 }
 

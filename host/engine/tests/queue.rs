@@ -1,0 +1,504 @@
+//! The promises of the effect queue, on a journal in memory, a plugin of closures and a capability that counts.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use godwit_engine::{
+    Answer, Capabilities, Engine, Event, NewRun, Observer, Plugins, Question, Rooms, RunEnd, Stop,
+};
+use godwit_journal::MemoryJournal;
+use godwit_model::capability::{
+    Bucketed, Capability, Cursor, FileReads, FileStat, Ledger, Listing, ObjectHead, ObjectReads, Performed,
+    PostgresReads, PresignedGet, StepScope, UndoAction,
+};
+use godwit_model::check::Check;
+use godwit_model::effect::{Action, Class, Content, Done, Effect, Evidence, Preparation, WriteFile};
+use godwit_model::journal::{EffectStatus, Journal, RunStatus};
+use godwit_model::plugin::{
+    Access, ConnectionKind, Grant, HostError, Limits, Manifest, Pipe, Plugin, PluginKind, SlotSpec, StepHost,
+};
+use godwit_model::{Digest, EffectKey, Error, ErrorKind, Json, Result, RunId, SlotName, StepId};
+use godwit_recipe::{Catalogue, Checked, Given, PluginInfo, Source};
+
+const RECIPE: &str = r#"{
+  "godwit": "1",
+  "name": "queue",
+  "connections": { "here": { "kind": "dir", "path": "/nowhere" } },
+  "steps": [
+    {
+      "id": "s",
+      "plugin": "closure",
+      "grant": { "out": { "connection": "here", "access": "write" } },
+      "retry": { "attempts": 3, "backoff": "1ms" },
+      "on_failure": ON_FAILURE
+    }
+  ]
+}"#;
+
+/// An effect that writes `content` to a file named like its key.
+fn effect(key: &str, after: &[&str], content: &str) -> Effect {
+    Effect {
+        key: EffectKey::new(key),
+        after: after.iter().copied().map(EffectKey::new).collect(),
+        action: Action::WriteFile(WriteFile {
+            slot: SlotName::new("out"),
+            path: key.to_owned(),
+            content: Content::new(content.as_bytes().to_vec()),
+        }),
+    }
+}
+
+/// A step plugin that submits batches, waits for all, and hands on the first error.
+struct Closure {
+    digest: Digest,
+    manifest: Manifest,
+    batches: Mutex<Vec<Vec<Effect>>>,
+}
+
+impl Closure {
+    fn new(batches: Vec<Vec<Effect>>) -> Arc<Self> {
+        let slot = SlotSpec {
+            name: SlotName::new("out"),
+            kind: ConnectionKind::Dir,
+            access: Access::Write,
+            required: true,
+            summary: String::new(),
+        };
+        let manifest = Manifest {
+            name: "closure".into(),
+            version: "0.1.0".to_owned(),
+            summary: String::new(),
+            slots: vec![slot],
+            params_schema: Json::Bool(true),
+            outputs_schema: Json::Bool(true),
+        };
+        Arc::new(Self { digest: Digest::of(b"closure"), manifest, batches: Mutex::new(batches) })
+    }
+
+    fn info(&self) -> PluginInfo {
+        PluginInfo {
+            kind: PluginKind::Step,
+            digest: self.digest.clone(),
+            manifest: self.manifest.clone(),
+            needs_kinds: vec![ConnectionKind::Dir],
+        }
+    }
+}
+
+fn from_host(error: HostError) -> Error {
+    match error {
+        HostError::Guest(error) | HostError::Stop(error) => error,
+    }
+}
+
+#[async_trait]
+impl Plugin for Closure {
+    fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    fn kind(&self) -> PluginKind {
+        PluginKind::Step
+    }
+
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    async fn apply(&self, host: Arc<dyn StepHost>, _params: &Json, _limits: &Limits) -> Result<Json> {
+        let batches = self.batches.lock().unwrap().clone();
+        for batch in batches {
+            host.submit(batch).await.map_err(from_host)?;
+        }
+        let mut first = None;
+        loop {
+            let outcomes = host.next(8).await.map_err(from_host)?;
+            if outcomes.is_empty() {
+                return first.map_or(Ok(Json::Null), Err);
+            }
+            for outcome in outcomes {
+                if let Err(error) = outcome.result {
+                    first.get_or_insert(error);
+                }
+            }
+        }
+    }
+
+    async fn verify(&self, _: Arc<dyn StepHost>, _: &Json, _: &Json, _: &Limits) -> Result<Vec<Check>> {
+        Ok(Vec::new())
+    }
+
+    async fn pipe(&self, _: &Json, _: &Json, _: &Limits) -> Result<Box<dyn Pipe>> {
+        Err(Error::invalid("not a transform"))
+    }
+}
+
+/// Performs nothing, remembers the order, and fails as it is told.
+#[derive(Default)]
+struct Counting {
+    performed: Mutex<Vec<(String, bool)>>,
+    prepared: Mutex<Vec<String>>,
+    /// Errors to answer with, in turn, by key.
+    errors: Mutex<HashMap<String, Vec<Error>>>,
+    /// Keys whose effects overwrite.
+    overwrites: Vec<String>,
+}
+
+impl Counting {
+    fn keys(&self) -> Vec<String> {
+        self.performed.lock().unwrap().iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    fn fail(self, key: &str, errors: Vec<Error>) -> Self {
+        self.errors.lock().unwrap().insert(key.to_owned(), errors);
+        self
+    }
+}
+
+#[async_trait]
+impl Capability for Counting {
+    fn identity(&self, grant: &Grant) -> Result<String> {
+        Ok(format!("dir:{}", grant.connection))
+    }
+
+    async fn open_step(&self, _: &StepScope, _: &[Performed]) -> Result<Vec<EffectKey>> {
+        Ok(Vec::new())
+    }
+
+    async fn close_step(&self, _: &StepScope) -> Result<()> {
+        Ok(())
+    }
+
+    async fn prepare(&self, _: &StepScope, effect: &Effect) -> Result<Preparation> {
+        self.prepared.lock().unwrap().push(effect.key.to_string());
+        let overwrites = self.overwrites.iter().any(|key| *key == effect.key.as_str());
+        Ok(Preparation {
+            class: if overwrites { Class::Overwrites } else { Class::Creates },
+            irreversible: None,
+            title: effect.key.to_string(),
+            details: Vec::new(),
+            diff: None,
+            estimate: None,
+            before: Json::Null,
+        })
+    }
+
+    async fn perform(
+        &self,
+        _: &StepScope,
+        effect: &Effect,
+        _: &Preparation,
+        _: &dyn Ledger,
+        resumed: bool,
+    ) -> Result<Done> {
+        self.performed.lock().unwrap().push((effect.key.to_string(), resumed));
+        let mut errors = self.errors.lock().unwrap();
+        if let Some(errors) = errors.get_mut(effect.key.as_str())
+            && !errors.is_empty()
+        {
+            return Err(errors.remove(0));
+        }
+        Ok(Done { result: Json::Null, evidence: None, fingerprint: Json::Null, notes: Vec::new() })
+    }
+
+    async fn observe(&self, _: &StepScope, _: &Performed) -> Result<Evidence> {
+        Err(Error::missing("nothing to observe"))
+    }
+
+    async fn plan_undo(&self, _: &StepScope, _: &[Performed]) -> Result<Vec<UndoAction>> {
+        Ok(Vec::new())
+    }
+
+    async fn undo(&self, _: &StepScope, _: &UndoAction, _: bool, _: bool) -> Result<Json> {
+        Ok(Json::Null)
+    }
+
+    async fn cleanup(&self, _: &RunId, _: &Grant) -> Result<Option<String>> {
+        Ok(None)
+    }
+}
+
+struct NoReads;
+
+fn nothing<T>() -> Result<T> {
+    Err(Error::missing("nothing here"))
+}
+
+#[async_trait]
+impl FileReads for NoReads {
+    async fn read(&self, _: &Grant, _: &str) -> Result<Vec<u8>> {
+        nothing()
+    }
+    async fn stat(&self, _: &Grant, _: &str) -> Result<Option<FileStat>> {
+        nothing()
+    }
+    async fn list(&self, _: &Grant, _: &str) -> Result<Vec<FileStat>> {
+        nothing()
+    }
+}
+
+#[async_trait]
+impl PostgresReads for NoReads {
+    async fn query(
+        &self,
+        _: &StepScope,
+        _: &Grant,
+        _: &str,
+        _: &[Option<String>],
+    ) -> Result<Box<dyn Cursor>> {
+        nothing()
+    }
+}
+
+#[async_trait]
+impl ObjectReads for NoReads {
+    async fn list(&self, _: &Grant, _: &str, _: &str) -> Result<Box<dyn Listing>> {
+        nothing()
+    }
+    async fn head(&self, _: &Grant, _: &Bucketed) -> Result<Option<ObjectHead>> {
+        nothing()
+    }
+    async fn bucket_exists(&self, _: &Grant, _: &str) -> Result<bool> {
+        nothing()
+    }
+    async fn cors(&self, _: &Grant, _: &str) -> Result<Option<Json>> {
+        nothing()
+    }
+    async fn presigned_get(&self, _: &Grant, _: &Bucketed) -> Result<PresignedGet> {
+        nothing()
+    }
+}
+
+struct Only(Arc<Closure>);
+
+#[async_trait]
+impl Plugins for Only {
+    async fn load(&self, _: &str) -> Result<Arc<dyn Plugin>> {
+        Ok(self.0.clone())
+    }
+}
+
+impl Catalogue for Only {
+    fn plugin(&self, name: &str) -> std::result::Result<PluginInfo, String> {
+        if name == "closure" { Ok(self.0.info()) } else { Err(format!("no plugin {name}")) }
+    }
+    fn names(&self) -> Vec<String> {
+        vec!["closure".to_owned()]
+    }
+}
+
+struct Says(Answer);
+
+#[async_trait]
+impl Observer for Says {
+    fn event(&self, _: Event) {}
+    async fn ask(&self, _: &Question) -> Answer {
+        self.0
+    }
+}
+
+struct Bench {
+    journal: Arc<MemoryJournal>,
+    counting: Arc<Counting>,
+    run: RunId,
+    on_failure: &'static str,
+    answer: Answer,
+}
+
+impl Bench {
+    fn new(counting: Counting) -> Self {
+        Self {
+            journal: Arc::new(MemoryJournal::new()),
+            counting: Arc::new(counting),
+            run: RunId::new("20261120-000000-test"),
+            on_failure: "\"stop\"",
+            answer: Answer::No,
+        }
+    }
+
+    fn engine(&self, batches: Vec<Vec<Effect>>) -> Engine {
+        let plugins = Only(Closure::new(batches));
+        let text = RECIPE.replace("ON_FAILURE", self.on_failure);
+        let source = Source::new("queue.json", text);
+        let checked: Checked = match godwit_recipe::check(&source, &Given::default(), &self.run, &plugins) {
+            Ok(checked) => checked,
+            Err(faults) => panic!("{faults:#?}"),
+        };
+        let reads = Arc::new(NoReads);
+        let capability = self.counting.clone() as Arc<dyn Capability>;
+        let capabilities = Capabilities {
+            files: capability.clone(),
+            postgres: capability.clone(),
+            objects: capability,
+            file_reads: reads.clone(),
+            postgres_reads: reads.clone(),
+            object_reads: reads,
+        };
+        let rooms = Rooms {
+            journal: self.journal.clone(),
+            capabilities,
+            plugins: Arc::new(plugins),
+            observer: Arc::new(Says(self.answer)),
+        };
+        Engine::new(Arc::new(checked), rooms, Stop::default())
+    }
+
+    async fn start(&self, batches: Vec<Vec<Effect>>) -> RunEnd {
+        let new = NewRun { owner: "a:1:1".to_owned(), ..NewRun::default() };
+        self.engine(batches).start(new).await.unwrap()
+    }
+
+    async fn resume(&self, batches: Vec<Vec<Effect>>) -> RunEnd {
+        self.engine(batches).resume("a:1:1").await.unwrap()
+    }
+
+    async fn status(&self, key: &str) -> EffectStatus {
+        let record = self.journal.effect(&self.run, &StepId::new("s"), &EffectKey::new(key)).await.unwrap();
+        record.unwrap_or_else(|| panic!("no effect {key}")).status
+    }
+}
+
+fn failure(end: &RunEnd) -> &Error {
+    &end.failed.as_ref().expect("the run failed").1
+}
+
+#[tokio::test]
+async fn predecessors_come_first_even_later_in_the_batch() {
+    let bench = Bench::new(Counting::default());
+    let batch = vec![effect("c", &["a", "b"], ""), effect("b", &["a"], ""), effect("a", &[], "")];
+    let end = bench.start(vec![batch]).await;
+    assert_eq!(end.status, RunStatus::Done, "{end:?}");
+    assert_eq!(bench.counting.keys(), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_failed_predecessor_cancels_what_comes_after_and_the_journal_says_so() {
+    let mut bench = Bench::new(Counting::default().fail("a", vec![Error::failed("broken")]));
+    bench.on_failure = r#"{ "continue": { "max_errors": 5 } }"#;
+    let batch = vec![
+        effect("a", &[], ""),
+        effect("b", &["a"], ""),
+        effect("c", &["b"], ""),
+        effect("other", &[], ""),
+    ];
+    let end = bench.start(vec![batch]).await;
+    assert_eq!(end.status, RunStatus::Failed);
+    assert!(failure(&end).message.contains("broken"), "{end:?}");
+    assert!(matches!(bench.status("a").await, EffectStatus::Failed { .. }));
+    assert!(matches!(bench.status("b").await, EffectStatus::Cancelled { .. }));
+    assert!(matches!(bench.status("c").await, EffectStatus::Cancelled { .. }));
+    assert!(matches!(bench.status("other").await, EffectStatus::Done { .. }));
+    // A resume tries the failed one again and does not repeat the done one.
+    let batch = vec![
+        effect("a", &[], ""),
+        effect("b", &["a"], ""),
+        effect("c", &["b"], ""),
+        effect("other", &[], ""),
+    ];
+    let end = bench.resume(vec![batch]).await;
+    assert_eq!(end.status, RunStatus::Done, "{end:?}");
+    let performed = bench.counting.performed.lock().unwrap().clone();
+    assert_eq!(performed.iter().filter(|(key, _)| key == "other").count(), 1);
+    assert!(performed.contains(&("a".to_owned(), true)), "a failed effect may have happened: {performed:?}");
+    assert!(performed.contains(&("b".to_owned(), false)), "a cancelled one has not: {performed:?}");
+}
+
+#[tokio::test]
+async fn unavailable_is_tried_again_and_other_errors_are_not() {
+    let down = || Error::unavailable("down");
+    let counting = Counting::default().fail("a", vec![down(), down()]).fail("b", vec![Error::failed("no")]);
+    let bench = Bench::new(counting);
+    let end = bench.start(vec![vec![effect("a", &[], "")], vec![effect("b", &["a"], "")]]).await;
+    assert_eq!(end.status, RunStatus::Failed);
+    assert_eq!(bench.counting.keys(), ["a", "a", "a", "b"]);
+}
+
+#[tokio::test]
+async fn another_request_under_a_known_key_is_a_conflict_that_shows_both() {
+    let bench = Bench::new(Counting::default().fail("b", vec![Error::failed("no")]));
+    let end = bench.start(vec![vec![effect("a", &[], "one")], vec![effect("b", &["a"], "")]]).await;
+    assert_eq!(end.status, RunStatus::Failed);
+    let end = bench.resume(vec![vec![effect("a", &[], "two")], vec![effect("b", &["a"], "")]]).await;
+    let error = failure(&end);
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    assert!(error.message.contains("before:") && error.message.contains("now:"), "{error}");
+    assert_eq!(bench.counting.keys(), ["a", "b"], "nothing more was done");
+}
+
+#[tokio::test]
+async fn an_effect_that_is_never_asked_for_again_fails_the_step() {
+    let bench = Bench::new(Counting::default().fail("b", vec![Error::failed("no")]));
+    bench.start(vec![vec![effect("a", &[], "")], vec![effect("b", &["a"], "")]]).await;
+    let end = bench.resume(vec![vec![effect("a", &[], "")]]).await;
+    assert_eq!(end.status, RunStatus::Failed);
+    assert!(failure(&end).message.contains("`b`"), "{end:?}");
+}
+
+#[tokio::test]
+async fn the_same_key_twice_ends_the_step() {
+    let bench = Bench::new(Counting::default());
+    let end = bench.start(vec![vec![effect("a", &[], "")], vec![effect("a", &[], "")]]).await;
+    assert_eq!(failure(&end).kind, ErrorKind::Conflict, "{end:?}");
+}
+
+#[tokio::test]
+async fn what_was_not_in_the_plan_asks_and_no_stops_the_run() {
+    let overwriting = || Counting { overwrites: vec!["a".to_owned()], ..Counting::default() };
+    let bench = Bench::new(overwriting());
+    let end = bench.start(vec![vec![effect("a", &[], "")]]).await;
+    assert_eq!(end.status, RunStatus::Stopped, "{end:?}");
+    assert_eq!(bench.counting.keys(), Vec::<String>::new());
+
+    let mut bench = Bench::new(overwriting());
+    bench.answer = Answer::Yes;
+    let end = bench.start(vec![vec![effect("a", &[], "")]]).await;
+    assert_eq!(end.status, RunStatus::Done, "{end:?}");
+    let record = bench.journal.run(&bench.run).await.unwrap().unwrap();
+    assert_eq!(record.accepted.len(), 1, "the answer is journalled");
+
+    // What the plan showed is not asked about again.
+    let bench = Bench::new(overwriting());
+    let engine = bench.engine(vec![vec![effect("a", &[], "")]]);
+    let plan = engine.plan().await.unwrap();
+    assert_eq!(plan.gated().len(), 1);
+    assert_eq!(bench.counting.keys(), Vec::<String>::new(), "a plan performs nothing");
+    let end = engine.start(NewRun { accepted: plan.gated(), ..NewRun::default() }).await.unwrap();
+    assert_eq!(end.status, RunStatus::Done, "{end:?}");
+}
+
+#[tokio::test]
+async fn no_effect_happens_when_its_intent_can_not_be_journalled() {
+    // Whichever write fails, an effect that was performed has its intent in the journal.
+    for writes in 0..12 {
+        let bench = Bench::new(Counting::default());
+        bench.journal.fail_writes_after(writes);
+        let new = NewRun { owner: "a:1:1".to_owned(), ..NewRun::default() };
+        let result =
+            bench.engine(vec![vec![effect("a", &[], "")], vec![effect("b", &[], "")]]).start(new).await;
+        bench.journal.heal();
+        for key in bench.counting.keys() {
+            let record = bench
+                .journal
+                .effect(&bench.run, &StepId::new("s"), &EffectKey::new(key.as_str()))
+                .await
+                .unwrap();
+            assert!(record.is_some(), "{key} was performed without an intent ({writes} writes): {result:?}");
+        }
+        if result.as_ref().is_ok_and(|end| end.status == RunStatus::Done) {
+            assert_eq!(bench.counting.keys().len(), 2);
+            return;
+        }
+    }
+    panic!("the run never had enough writes");
+}
+
+#[tokio::test]
+async fn ten_thousand_effects_end() {
+    let bench = Bench::new(Counting::default());
+    let batches =
+        (0..10).map(|batch| (0..1000).map(|n| effect(&format!("{batch}/{n}"), &[], "")).collect()).collect();
+    let end = bench.start(batches).await;
+    assert_eq!(end.status, RunStatus::Done);
+    assert_eq!(bench.counting.keys().len(), 10_000);
+}
