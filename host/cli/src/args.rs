@@ -131,6 +131,9 @@ pub struct ResumeArgs {
     pub inputs: InputArgs,
     #[command(flatten)]
     pub consent: ConsentArgs,
+    /// Of an undo: throw away what has changed since: STEP/KEY, or `all`.
+    #[arg(long, value_name = "STEP/KEY")]
+    pub discard_later_changes: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]

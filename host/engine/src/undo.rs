@@ -61,7 +61,7 @@ impl UndoPlan {
                     irreversible.push(format!("  {}/{}: {} ({why})", step.step, action.key, action.title));
                 }
                 if let Some(what) = &action.changed
-                    && !discards(options, &step.step, action)
+                    && !discards(&options.discard_later_changes, &step.step, action)
                 {
                     changed.push(format!("  {}/{}: {what}", step.step, action.key));
                 }
@@ -79,9 +79,9 @@ impl UndoPlan {
     }
 }
 
-fn discards(options: &UndoOptions, step: &StepId, action: &UndoAction) -> bool {
+fn discards(named: &[String], step: &StepId, action: &UndoAction) -> bool {
     let name = format!("{step}/{}", action.key);
-    options.discard_later_changes.iter().any(|given| given == "all" || *given == name)
+    named.iter().any(|given| given == "all" || *given == name)
 }
 
 /// The actions to journal, in their order; what can't be taken back is left as it is.
@@ -178,11 +178,12 @@ impl Engine {
         };
         self.rooms.journal.insert_run(&record).await?;
         self.rooms.journal.plan_undo(&id, &actions_of(plan)).await?;
-        self.perform_undo(&record).await
+        self.perform_undo(&record, &options.discard_later_changes).await
     }
 
-    /// Goes on with an undo that was cut off. The engine is that of the run it takes back.
-    pub async fn resume_undo(&self, undo: &RunId, owner: &str) -> Result<RunEnd> {
+    /// Goes on with an undo that was cut off. The engine is that of the run it takes back. `discard` names what may be
+    /// thrown away beside what was named when the undo began.
+    pub async fn resume_undo(&self, undo: &RunId, owner: &str, discard: &[String]) -> Result<RunEnd> {
         let record = self.rooms.journal.run(undo).await?.ok_or_else(|| {
             Error::missing(format!("the journal has no run {undo}")).hint("`godwit runs` lists them")
         })?;
@@ -197,17 +198,17 @@ impl Engine {
             let plan = self.plan_undo().await?;
             let names = record.accepted.iter().map(|accepted| format!("{}/{}", accepted.step, accepted.key));
             let options = UndoOptions {
-                discard_later_changes: names.collect(),
+                discard_later_changes: names.chain(discard.iter().cloned()).collect(),
                 keep_irreversible: true,
                 owner: owner.to_owned(),
             };
             plan.refuse(&options)?;
             self.rooms.journal.plan_undo(undo, &actions_of(plan)).await?;
         }
-        self.perform_undo(&record).await
+        self.perform_undo(&record, discard).await
     }
 
-    async fn perform_undo(&self, record: &RunRecord) -> Result<RunEnd> {
+    async fn perform_undo(&self, record: &RunRecord, discard: &[String]) -> Result<RunEnd> {
         let undo = &record.id;
         let end = |status, failed| RunEnd {
             run: undo.clone(),
@@ -217,7 +218,7 @@ impl Engine {
             outputs: Json::Null,
         };
         // Each action may have been begun by a process that was cut off: all but the done ones are «resumed».
-        let result = self.undo_all(record).await;
+        let result = self.undo_all(record, discard).await;
         if let Err((step, error)) = result {
             let status =
                 if error.code.as_deref() == Some("stopped") { RunStatus::Stopped } else { RunStatus::Failed };
@@ -230,7 +231,11 @@ impl Engine {
         Ok(end(RunStatus::Done, None))
     }
 
-    async fn undo_all(&self, record: &RunRecord) -> std::result::Result<(), (StepId, Error)> {
+    async fn undo_all(
+        &self,
+        record: &RunRecord,
+        discard: &[String],
+    ) -> std::result::Result<(), (StepId, Error)> {
         let actions =
             self.rooms.journal.undo_actions(&record.id).await.map_err(|e| (StepId::new("undo"), e))?;
         for undo in actions.into_iter().filter(|undo| undo.done.is_none()) {
@@ -238,23 +243,25 @@ impl Engine {
             if self.stop.is_stopped() {
                 return Err((step, Stop::error()));
             }
-            self.undo_one(record, undo).await.map_err(|error| (step, error))?;
+            self.undo_one(record, undo, discard).await.map_err(|error| (step, error))?;
         }
         self.cleanup_undo(record).await.map_err(|error| (StepId::new("cleanup"), error))
     }
 
-    async fn undo_one(&self, record: &RunRecord, undo: UndoRecord) -> Result<()> {
+    async fn undo_one(&self, record: &RunRecord, undo: UndoRecord, named: &[String]) -> Result<()> {
         let scope = self.undo_scope(&record.id, &undo.step)?;
         let first =
             undo.action.takes_back.first().ok_or_else(|| {
                 Error::host(format!("undo action `{}` takes nothing back", undo.action.key))
             })?;
         let of = self.effect_of(&undo.step, first).await?;
-        let discard = record.accepted.iter().any(|accepted| {
+        let accepted = record.accepted.iter().any(|accepted| {
             accepted.step == undo.step
                 && accepted.key == undo.action.key
                 && accepted.request == digest_of(&undo.action)
         });
+        // What has changed since the plan of the undo may be named later, too.
+        let discard = accepted || discards(named, &undo.step, &undo.action);
         let capability = self.rooms.capabilities.named(of.effect.action.capability());
         let result = capability.undo(&scope, &undo.action, discard, true).await;
         let closed = capability.close_step(&scope).await;

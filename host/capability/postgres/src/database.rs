@@ -142,7 +142,7 @@ pub async fn drop_it(own: &Place, name: &str, discard: bool) -> Result<bool> {
                 shown.join(", "),
                 if found.len() > shown.len() { ", …" } else { "" }
             ))
-            .hint("drop it by hand, or allow it by `--discard-later-changes`"));
+            .hint("drop it by hand, or allow it by `--discard-later-changes all`; then resume the undo"));
         }
         Some(_) => {}
     }

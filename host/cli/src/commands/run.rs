@@ -148,7 +148,9 @@ pub async fn resume(context: &Context, args: ResumeArgs) -> Result<Exit, Refused
         .accept_irreversible(args.consent.accept_irreversible);
     let end = match record.kind {
         RunKind::Apply => engine.resume(&wiring::owner()).await?,
-        RunKind::Undo => engine.resume_undo(&record.id, &wiring::owner()).await?,
+        RunKind::Undo => {
+            engine.resume_undo(&record.id, &wiring::owner(), &args.discard_later_changes).await?
+        }
     };
     Ok(show_end(context, &end))
 }
