@@ -87,7 +87,7 @@ pub enum Event {
 #[derive(Clone, Debug)]
 pub enum Question {
     /// An effect overwrites, destroys or can't be undone, and was not in the plan that was accepted.
-    Unplanned { step: StepId, key: EffectKey, preparation: Preparation },
+    Unplanned { step: StepId, key: EffectKey, preparation: Box<Preparation> },
     /// All earlier steps are verified; this step points the world at what they made.
     Cutover { step: StepId },
 }

@@ -37,15 +37,21 @@ pub(crate) struct Policy {
     pub backoff: Duration,
 }
 
+/// The gated effects that a person has accepted.
+#[derive(Clone, Debug)]
+pub(crate) struct Consent {
+    pub accepted: Arc<HashSet<(StepId, EffectKey, Digest)>>,
+    /// Every one, beforehand.
+    pub all: bool,
+}
+
 /// The queue of one step's `apply`.
 pub(crate) struct Queue {
     rooms: Rooms,
     scope: StepScope,
     policy: Policy,
     stop: Stop,
-    /// Effects that are accepted although they are gated.
-    accepted: Arc<HashSet<(StepId, EffectKey, Digest)>>,
-    accept_all: bool,
+    consent: Consent,
     state: Mutex<State>,
     /// Something ended, or something became ready.
     changed: Notify,
@@ -93,8 +99,7 @@ impl Queue {
         scope: StepScope,
         policy: Policy,
         stop: Stop,
-        accepted: Arc<HashSet<(StepId, EffectKey, Digest)>>,
-        accept_all: bool,
+        consent: Consent,
         known: Vec<EffectRecord>,
         redo: Vec<EffectKey>,
     ) -> Arc<Self> {
@@ -110,8 +115,7 @@ impl Queue {
             scope,
             policy,
             stop,
-            accepted,
-            accept_all,
+            consent,
             state: Mutex::new(state),
             changed: Notify::new(),
             workers: Mutex::new(JoinSet::new()),
@@ -302,17 +306,17 @@ impl Queue {
     }
 
     async fn pass_gate(&self, effect: &Effect, request: &Digest, preparation: &Preparation) -> Result<()> {
-        if !preparation.is_gated() || self.accept_all {
+        if !preparation.is_gated() || self.consent.all {
             return Ok(());
         }
         let key = (self.scope.step.clone(), effect.key.clone(), request.clone());
-        if self.accepted.contains(&key) {
+        if self.consent.accepted.contains(&key) {
             return Ok(());
         }
         let question = Question::Unplanned {
             step: self.scope.step.clone(),
             key: effect.key.clone(),
-            preparation: preparation.clone(),
+            preparation: Box::new(preparation.clone()),
         };
         match self.rooms.observer.ask(&question).await {
             Answer::Yes => {

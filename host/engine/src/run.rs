@@ -17,7 +17,7 @@ use godwit_recipe::{Checked, EvalError, OnFailure, Outputs, Step};
 
 use crate::observer::{Answer, Event, Question};
 use crate::planning::unmatched_transform;
-use crate::queue::{Policy, Queue};
+use crate::queue::{Consent, Policy, Queue};
 use crate::rooms::{Rooms, capability_of};
 use crate::scope::{JournalLedger, LoadedTransform, NoOverlay, ObserverProgress, StepTransforms, Stop};
 use crate::session::{Backing, Session};
@@ -476,8 +476,7 @@ impl Engine {
                 backoff: step.retry.backoff,
             },
             self.stop.clone(),
-            accepted,
-            self.accept_all,
+            Consent { accepted, all: self.accept_all },
             known,
             redo,
         );

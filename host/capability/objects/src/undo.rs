@@ -108,7 +108,9 @@ impl Objects {
                         "connection `{}`: the CORS rules of bucket {bucket} have been changed since the run",
                         store.endpoint.name
                     ))
-                    .hint("look at them; `--discard-later-changes all` puts the former ones back all the same"));
+                    .hint(
+                        "look at them; `--discard-later-changes all` puts the former ones back all the same",
+                    ));
                 }
                 store.set_cors(&bucket, &before).await?;
                 Ok(json!({ "restored": true }))

@@ -370,7 +370,10 @@ async fn guarded(
                 "{} has changed since the run: {changes}",
                 place.identity()
             ))
-            .hint(format!("look at it, then allow it by `--discard-later-changes {}/{}`", scope.step, action.key)));
+            .hint(format!(
+                "look at it, then allow it by `--discard-later-changes {}/{}`",
+                scope.step, action.key
+            )));
         }
     }
     let statements = match &what {

@@ -180,7 +180,7 @@ async fn run_id(context: &Context, given: &str) -> Result<RunId> {
 }
 
 fn no_journal(state: &Path) -> Error {
-    Error::missing(format!("there are no runs in {}", state.display()))
+    Error::invalid(format!("there are no runs in {}", state.display()))
         .hint("`--state DIR` names the folder that runs are journalled in")
 }
 
