@@ -80,11 +80,8 @@ fn faults_json(faults: &[godwit_recipe::Diagnostic]) -> serde_json::Value {
 
 async fn check(context: &Context, args: CheckArgs) -> Result<Exit, Refused> {
     let found = recipes::find(&args.recipe)?;
-    let specs = match godwit_recipe::inputs_of(&found.source) {
-        Ok(specs) => specs,
-        // The inputs are unreadable; all other faults are found all the same.
-        Err(_) => Vec::new(),
-    };
+    // Where the inputs are unreadable, all other faults are found all the same.
+    let specs = godwit_recipe::inputs_of(&found.source).unwrap_or_default();
     let given = crate::inputs::gather(&args.inputs, &specs)?;
     let plugins = PluginStore::for_recipe(&found.source, found.path.as_deref()).await?;
     let (outline, faults) = godwit_recipe::lint(&found.source, &given, &plugins);
