@@ -124,6 +124,10 @@ fn run_verify_report_undo() {
     assert_eq!(godwit.read(".env.example"), EXAMPLE);
     let again = godwit.run(&with_inputs(&["undo", &run, "--yes"]));
     assert_ne!(again.code, Some(0), "{again}");
+    for id in [run.as_str(), "last"] {
+        let verified = godwit.run(&with_inputs(&["verify", id]));
+        assert_eq!(verified.code, Some(2), "what was undone can't be verified: {verified}");
+    }
 }
 
 #[test]

@@ -48,7 +48,10 @@ async fn make_plan(context: &Context, prepared: &Prepared) -> Result<Plan> {
     let journal = Arc::new(godwit_journal::MemoryJournal::default());
     let observer = Arc::new(Watcher::for_plan(context.json, context.verbose));
     let engine = wiring::engine(prepared, &context.state, journal, observer, stop_on_interrupt())?;
-    engine.plan().await
+    engine.plan().await.map_err(|error| match error.code.as_deref() {
+        Some("stopped") => Error::host("stopped while planning; nothing was done").code("stopped"),
+        _ => error,
+    })
 }
 
 pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Refused> {
@@ -169,7 +172,13 @@ async fn again(context: &Context, run: &str, inputs: &InputArgs) -> Result<(RunR
 }
 
 pub async fn verify(context: &Context, args: AgainArgs) -> Result<Exit, Refused> {
-    let (_, prepared) = again(context, &args.run, &args.inputs).await?;
+    let (record, prepared) = again(context, &args.run, &args.inputs).await?;
+    if record.kind == RunKind::Undo || record.status == RunStatus::Undone {
+        let what = if record.kind == RunKind::Undo { "is an undo" } else { "was undone" };
+        return Err(Error::invalid(format!("run {} {what}; there is nothing of it to verify", record.id))
+            .hint("`godwit runs` lists the runs")
+            .into());
+    }
     let journal =
         wiring::existing_journal(&context.state).await?.ok_or_else(|| no_journal(&context.state))?;
     let observer = Arc::new(Watcher::new(context.json, context.verbose, false));
