@@ -48,9 +48,9 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         "demo" => {
             set_up()?;
-            // The whole workspace, as the tests build it: one package alone would select other features of shared
-            // dependencies, and compile wasmtime once more.
-            let code = stream(cargo().args(["build", "--workspace", "--locked", "--quiet"]))?;
+            // Just what the tests build: anything less would select other features of shared dependencies, and compile
+            // wasmtime once more for whoever runs both.
+            let code = stream(cargo().args(["build", "--workspace", "--bins", "--tests", "--locked"]))?;
             if code != ExitCode::SUCCESS {
                 return Ok(code);
             }
