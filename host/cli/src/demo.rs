@@ -138,12 +138,16 @@ async fn run(context: &Context, args: &DemoArgs, dir: &Path) -> Result<Exit> {
     let exit = again(&report, context.hooks.clone()).await?;
     let state = state.display();
     let inputs = inputs.display();
+    // By its path: whoever tries the demo has seldom installed the program.
+    let godwit =
+        std::env::current_exe().map_or_else(|_| "godwit".to_owned(), |path| path.display().to_string());
+    let own_dir = args.dir.as_ref().map(|dir| format!(" --dir {}", dir.display())).unwrap_or_default();
     say(&format!(
         "\nThe demo took {:.1} s. Its servers keep running; the application is in {}. Next:\n  \
-         godwit --state {state} report last --format md\n  \
-         godwit --state {state} undo last --env-file {inputs} --plan\n  \
-         godwit --state {state} undo last --env-file {inputs}\n  \
-         godwit demo --stop",
+         {godwit} --state {state} report last --format md\n  \
+         {godwit} --state {state} undo last --env-file {inputs} --plan\n  \
+         {godwit} --state {state} undo last --env-file {inputs}\n  \
+         {godwit} demo --stop{own_dir}",
         began.elapsed().as_secs_f64(),
         app.display(),
     ));
