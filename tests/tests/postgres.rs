@@ -218,8 +218,8 @@ fn killed_at_random_moments_then_resumed_then_undone() {
     let began = Instant::now();
     pair.fresh("count").ok(&["run", "copy-postgres", "--yes"]);
     let whole = began.elapsed();
-    for number in 0..16u32 {
-        let moment = whole * (number + 1) / 17;
+    for number in 0..32u32 {
+        let moment = whole * (number + 1) / 33;
         let context = format!("killed after {moment:?} of {whole:?}");
         let name = format!("random_{number}");
         let godwit = pair.fresh(&name);
@@ -231,7 +231,7 @@ fn killed_at_random_moments_then_resumed_then_undone() {
         };
         pair.assert_equal(&name, &context);
         // Undo is cut off too, and goes on.
-        godwit.killed_after(Duration::from_millis(20 * u64::from(number)), &["undo", &run, "--yes"]);
+        godwit.killed_after(Duration::from_millis(10 * u64::from(number)), &["undo", &run, "--yes"]);
         match godwit.newest_run().unwrap() {
             (newest, _) if newest == run => {
                 godwit.ok(&["undo", &run, "--yes"]);
