@@ -71,7 +71,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
     }
 }
 
-/// What demo, tests and benchmarks need alike. Quick and offline when all is there.
+/// What demo and tests need alike. Quick and offline when all is there.
 fn set_up() -> Result<()> {
     ensure_target()?;
     wheel::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))

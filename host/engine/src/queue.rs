@@ -508,9 +508,8 @@ impl Queue {
         if self.stop.is_stopped() { Err(Stop::error()) } else { Ok(()) }
     }
 
-    fn redacted(&self, mut error: Error) -> Error {
-        error.message = self.scope.secrets.redact(&error.message);
-        error
+    fn redacted(&self, error: Error) -> Error {
+        self.scope.secrets.redact_error(error)
     }
 
     fn journal(&self) -> &Arc<dyn Journal> {

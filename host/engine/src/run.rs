@@ -659,9 +659,8 @@ impl Engine {
         }
     }
 
-    pub(crate) fn redacted(&self, mut error: Error) -> Error {
-        error.message = self.checked.secrets.redact(&error.message);
-        error
+    pub(crate) fn redacted(&self, error: Error) -> Error {
+        self.checked.secrets.redact_error(error)
     }
 
     fn waiting(&self, step: &Step) -> StepRecord {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::{Digest, RunId};
+use crate::{Digest, Error, RunId};
 
 /// A text that is never shown: `Debug` and `Display` print `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -88,6 +88,13 @@ impl Secrets {
         out
     }
 
+    /// An error with the values and tokens in its message and its hint masked.
+    pub fn redact_error(&self, mut error: Error) -> Error {
+        error.message = self.redact(&error.message);
+        error.hint = error.hint.map(|hint| self.redact(&hint));
+        error
+    }
+
     /// All values, for masking.
     pub fn values(&self) -> impl Iterator<Item = &str> {
         self.by_token.values().map(|(_, secret)| secret.expose())
@@ -96,5 +103,35 @@ impl Secrets {
     /// Whether `text` holds a token of this run.
     pub fn holds_token(&self, text: &str) -> bool {
         self.by_token.keys().any(|token| text.contains(token.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_a_value_nor_a_token_is_left_in_an_error() {
+        let run = RunId::new("20261120-102600-0a1b");
+        let mut secrets = Secrets::default();
+        let token = secrets.insert(&run, "password", Secret::new("fake-but-secret"));
+        let error = Error::failed(format!("refused {token}")).hint("not with fake-but-secret");
+        let shown = secrets.redact_error(error);
+        assert_eq!(shown.message, "refused ***");
+        assert_eq!(shown.hint.as_deref(), Some("not with ***"));
+        assert_eq!(format!("{:?} {}", Secret::new("x"), Secret::new("x")), "*** ***");
+    }
+
+    #[test]
+    fn a_token_is_revealed_only_where_it_is_allowed() {
+        let run = RunId::new("20261120-102600-0a1b");
+        let mut secrets = Secrets::default();
+        let token = secrets.insert(&run, "password", Secret::new("fake-but-secret"));
+        assert_eq!(token, super::token(&run, "password"), "a resumed run has the same token");
+        let text = format!("postgres://app:{token}@db.example.com");
+        assert_eq!(secrets.reveal(&text, Some(&[])), Err("password".to_owned()));
+        let allowed = ["password".to_owned()];
+        let revealed = secrets.reveal(&text, Some(&allowed)).unwrap();
+        assert_eq!(revealed, "postgres://app:fake-but-secret@db.example.com");
     }
 }
