@@ -263,13 +263,15 @@ fn capabilities(prepared: &Prepared, state: &Path) -> Result<Capabilities> {
         }
     }
     let files = Arc::new(godwit_files::Files::new(StateDir(absolute(state)?), folders));
-    let postgres = Arc::new(godwit_postgres::Postgres::new(of(ConnectionKind::Postgres))?);
+    let postgres = godwit_postgres::Postgres::new(of(ConnectionKind::Postgres))?.with_files(files.clone());
+    let postgres = Arc::new(postgres);
     let objects = Arc::new(godwit_objects::Objects::new(of(ConnectionKind::S3))?);
     Ok(Capabilities {
         files: files.clone(),
         file_reads: files,
         postgres: postgres.clone(),
-        postgres_reads: postgres,
+        postgres_reads: postgres.clone(),
+        archive_reads: postgres,
         objects: objects.clone(),
         object_reads: objects,
     })

@@ -45,7 +45,7 @@ impl PlannedStep {
         for effect in batch {
             let capability = rooms.capabilities.named(effect.action.capability());
             let sink = scope.grant(effect.action.sink())?;
-            let identity = capability.identity(sink)?;
+            let identity = rooms.capabilities.for_kind(sink.kind).identity(sink)?;
             let preparation = match capability.prepare(scope, &effect).await {
                 Ok(preparation) => preparation,
                 // The database is made by this very plan: there is nothing yet to look at.
@@ -99,6 +99,9 @@ fn unseen(action: &Action) -> Preparation {
         ),
         Action::CopyTable(copy) => {
             (format!("copy {} → {}", copy.source.label(), copy.sink.label()), Vec::new(), None)
+        }
+        Action::LoadTable(load) => {
+            (format!("load {} ← {}", load.sink.label(), load.source.path), Vec::new(), None)
         }
         Action::CopySequences(copy) => {
             (format!("set the state of {} sequence(s)", copy.sequences.len()), Vec::new(), None)

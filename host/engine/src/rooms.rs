@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use godwit_model::Result;
-use godwit_model::capability::{Capability, FileReads, ObjectReads, PostgresReads};
+use godwit_model::capability::{ArchiveReads, Capability, FileReads, ObjectReads, PostgresReads};
 use godwit_model::effect::CapabilityName;
 use godwit_model::journal::Journal;
 use godwit_model::plugin::{ConnectionKind, Plugin};
@@ -25,6 +25,7 @@ pub struct Capabilities {
     pub objects: Arc<dyn Capability>,
     pub file_reads: Arc<dyn FileReads>,
     pub postgres_reads: Arc<dyn PostgresReads>,
+    pub archive_reads: Arc<dyn ArchiveReads>,
     pub object_reads: Arc<dyn ObjectReads>,
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use godwit_model::capability::{
     Bucketed, Cursor, FileStat, Listing, ObjectHead, Performed, PlannedFile, PresignedGet, StepScope,
 };
-use godwit_model::effect::{Action, Effect, Evidence, Outcome};
+use godwit_model::effect::{Action, Block, Effect, Evidence, Outcome};
 use godwit_model::journal::EffectStatus;
 use godwit_model::plugin::{
     Access, ConnectionKind, Grant, HostError, HostResult, Level, Limits, Mode, StepHost,
@@ -19,9 +19,9 @@ use godwit_model::{EffectKey, Error, Fault, Json, Result};
 use crate::observer::Event;
 use crate::planning::PlannedStep;
 use crate::queue::Queue;
-use crate::rooms::{Rooms, capability_of};
+use crate::rooms::Rooms;
 use crate::scope::Stop;
-use crate::world::{PlannedWorld, normal_path};
+use crate::world::{self, PlannedWorld, normal_path};
 
 /// What stands behind the effects of a call.
 pub(crate) enum Backing {
@@ -212,21 +212,15 @@ impl StepHost for Session {
     }
 
     fn admit(&self, action: &Action) -> HostResult<()> {
-        let kind = match action.capability() {
-            godwit_model::effect::CapabilityName::Files => ConnectionKind::Dir,
-            godwit_model::effect::CapabilityName::Postgres => ConnectionKind::Postgres,
-            godwit_model::effect::CapabilityName::Objects => ConnectionKind::S3,
-        };
-        debug_assert_eq!(capability_of(kind), action.capability());
         if matches!(self.backing, Backing::Verify) {
             return Err(HostError::Guest(Error::denied(format!(
                 "step `{}` asked for an effect while it was verified; verify reads only",
                 self.scope.step
             ))));
         }
-        self.granted(action.sink().as_str(), kind, Access::Write)?;
+        self.granted(action.sink().as_str(), action.sink_kind(), Access::Write)?;
         if let Some(source) = action.source() {
-            self.granted(source.as_str(), kind, Access::Read)?;
+            self.granted(source.as_str(), action.source_kind(), Access::Read)?;
         }
         Ok(())
     }
@@ -303,8 +297,22 @@ impl StepHost for Session {
             Some(PlannedFile::Deleted) => Err(HostError::Guest(Error::missing(format!(
                 "file `{path}` in slot `{slot}` is deleted by an earlier effect of the plan"
             )))),
+            Some(PlannedFile::Made(by)) => Err(HostError::Guest(world::unknown_file(path, &by))),
             None => self.rooms.capabilities.file_reads.read(grant, path).await.map_err(for_guest),
         }
+    }
+
+    async fn read_file_range(&self, slot: &str, path: &str, offset: u64, length: u32) -> HostResult<Vec<u8>> {
+        self.alive()?;
+        let grant = self.granted(slot, ConnectionKind::Dir, Access::Read)?;
+        if self.planned_file(grant, path).is_some() {
+            let whole = self.read_file(slot, path).await?;
+            let from = usize::try_from(offset).map_or(whole.len(), |from| from.min(whole.len()));
+            let to = whole.len().min(from.saturating_add(length as usize));
+            return Ok(whole[from..to].to_vec());
+        }
+        let reads = &self.rooms.capabilities.file_reads;
+        reads.read_range(grant, path, offset, length).await.map_err(for_guest)
     }
 
     async fn stat_file(&self, slot: &str, path: &str) -> HostResult<Option<FileStat>> {
@@ -315,13 +323,27 @@ impl StepHost for Session {
                 Ok(Some(FileStat { path: normal_path(path), size: bytes.len() as u64, is_dir: false }))
             }
             Some(PlannedFile::Deleted) => Ok(None),
-            None => self.rooms.capabilities.file_reads.stat(grant, path).await.map_err(for_guest),
+            Some(PlannedFile::Made(by)) => Err(HostError::Guest(world::unknown_file(path, &by))),
+            None => {
+                let found = self.rooms.capabilities.file_reads.stat(grant, path).await.map_err(for_guest)?;
+                if let (None, Backing::Plan { world, .. }) = (&found, &self.backing)
+                    && let Some(by) = world.maker_below(&grant.connection, path)
+                {
+                    return Err(HostError::Guest(world::unknown_file(path, &by)));
+                }
+                Ok(found)
+            }
         }
     }
 
     async fn list_files(&self, slot: &str, path: &str) -> HostResult<Vec<FileStat>> {
         self.alive()?;
         let grant = self.granted(slot, ConnectionKind::Dir, Access::Read)?;
+        if let Backing::Plan { world, .. } = &self.backing
+            && let Some(by) = world.maker_below(&grant.connection, path)
+        {
+            return Err(HostError::Guest(world::unknown_file(path, &by)));
+        }
         let mut files = self.rooms.capabilities.file_reads.list(grant, path).await.map_err(for_guest)?;
         if let Backing::Plan { world, .. } = &self.backing {
             for (path, planned) in world.files_under(&grant.connection, path) {
@@ -333,6 +355,15 @@ impl StepHost for Session {
             files.sort_by(|a, b| a.path.cmp(&b.path));
         }
         Ok(files)
+    }
+
+    async fn archive_blocks(&self, slot: &str, path: &str, start: u64) -> HostResult<Vec<Block>> {
+        self.alive()?;
+        let grant = self.granted(slot, ConnectionKind::Dir, Access::Read)?;
+        if let Some(PlannedFile::Made(by)) = self.planned_file(grant, path) {
+            return Err(HostError::Guest(world::unknown_file(path, &by)));
+        }
+        self.rooms.capabilities.archive_reads.blocks(grant, path, start).await.map_err(for_guest)
     }
 
     async fn list_objects(&self, slot: &str, bucket: &str, prefix: &str) -> HostResult<Box<dyn Listing>> {

@@ -49,7 +49,18 @@ impl PlannedWorld {
                     .databases
                     .insert(identity.to_owned(), TouchedDatabase { by: step.clone(), created: true });
             }
-            Action::ExecuteSql(_) | Action::CopyTable(_) | Action::CopySequences(_) => {
+            Action::DumpTable(dump) => {
+                let at = (sink.connection.clone(), normal_path(&dump.sink.path));
+                touched.files.insert(at, PlannedFile::Made(step.clone()));
+            }
+            Action::SealArchive(seal) => {
+                let at = (sink.connection.clone(), normal_path(&seal.path));
+                touched.files.insert(at, PlannedFile::Made(step.clone()));
+            }
+            Action::ExecuteSql(_)
+            | Action::CopyTable(_)
+            | Action::LoadTable(_)
+            | Action::CopySequences(_) => {
                 touched
                     .databases
                     .entry(identity.to_owned())
@@ -94,6 +105,16 @@ impl PlannedWorld {
         }
     }
 
+    /// The step that will make something below a folder.
+    pub fn maker_below(&self, connection: &ConnectionName, folder: &str) -> Option<StepId> {
+        let folder = normal_path(folder);
+        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        self.lock().files.iter().find_map(|((at, path), file)| match file {
+            PlannedFile::Made(by) if at == connection && path.starts_with(&prefix) => Some(by.clone()),
+            _ => None,
+        })
+    }
+
     /// Planned files of one folder, for a listing.
     pub fn files_under(&self, connection: &ConnectionName, folder: &str) -> Vec<(String, PlannedFile)> {
         let folder = normal_path(folder);
@@ -118,6 +139,11 @@ impl Overlay for PlannedWorld {
     fn file(&self, connection: &ConnectionName, path: &str) -> Option<PlannedFile> {
         self.lock().files.get(&(connection.clone(), normal_path(path))).cloned()
     }
+}
+
+/// The answer to who asks for a file that a planned step will make.
+pub(crate) fn unknown_file(path: &str, by: &StepId) -> Error {
+    pending(&format!("file `{path}`"), by)
 }
 
 fn pending(what: &str, by: &StepId) -> Error {

@@ -9,11 +9,11 @@ use godwit_engine::{
 };
 use godwit_journal::MemoryJournal;
 use godwit_model::capability::{
-    Bucketed, Capability, Cursor, FileReads, FileStat, Ledger, Listing, ObjectHead, ObjectReads, Performed,
-    PostgresReads, PresignedGet, StepScope, UndoAction,
+    ArchiveReads, Bucketed, Capability, Cursor, FileReads, FileStat, Ledger, Listing, ObjectHead,
+    ObjectReads, Performed, PostgresReads, PresignedGet, StepScope, UndoAction,
 };
 use godwit_model::check::Check;
-use godwit_model::effect::{Action, Class, Content, Done, Effect, Evidence, Preparation, WriteFile};
+use godwit_model::effect::{Action, Block, Class, Content, Done, Effect, Evidence, Preparation, WriteFile};
 use godwit_model::journal::{EffectStatus, Journal, RunStatus};
 use godwit_model::plugin::{
     Access, ConnectionKind, Grant, HostError, Limits, Manifest, Pipe, Plugin, PluginKind, SlotSpec, StepHost,
@@ -230,6 +230,9 @@ impl FileReads for NoReads {
     async fn read(&self, _: &Grant, _: &str) -> Result<Vec<u8>> {
         nothing()
     }
+    async fn read_range(&self, _: &Grant, _: &str, _: u64, _: u32) -> Result<Vec<u8>> {
+        nothing()
+    }
     async fn stat(&self, _: &Grant, _: &str) -> Result<Option<FileStat>> {
         nothing()
     }
@@ -247,6 +250,13 @@ impl PostgresReads for NoReads {
         _: &str,
         _: &[Option<String>],
     ) -> Result<Box<dyn Cursor>> {
+        nothing()
+    }
+}
+
+#[async_trait]
+impl ArchiveReads for NoReads {
+    async fn blocks(&self, _: &Grant, _: &str, _: u64) -> Result<Vec<Block>> {
         nothing()
     }
 }
@@ -333,6 +343,7 @@ impl Bench {
             objects: capability,
             file_reads: reads.clone(),
             postgres_reads: reads.clone(),
+            archive_reads: reads.clone(),
             object_reads: reads,
         };
         let rooms = Rooms {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::effect::{Done, Effect, Evidence, Preparation};
+use crate::effect::{Block, Done, Effect, Evidence, Preparation};
 use crate::plugin::{ConnectionKind, Grant, Mode, Pipe};
 use crate::secret::{Secret, Secrets};
 use crate::{ConnectionName, Digest, EffectKey, Json, Result, RunId, StepId};
@@ -92,6 +92,8 @@ pub enum PlannedFile {
     /// The content over tokens.
     Written(Vec<u8>),
     Deleted,
+    /// Made by this step, with a content that isn't known before.
+    Made(StepId),
 }
 
 /// What planned effects have done to files.
@@ -238,9 +240,36 @@ pub trait Cursor: Send {
 pub trait FileReads: Send + Sync {
     /// The whole file. Larger than 64 MiB is `invalid`.
     async fn read(&self, grant: &Grant, path: &str) -> Result<Vec<u8>>;
+    /// At most `length` bytes (more than 64 MiB is `invalid`) from `offset` on: fewer only where the file ends.
+    async fn read_range(&self, grant: &Grant, path: &str, offset: u64, length: u32) -> Result<Vec<u8>>;
     async fn stat(&self, grant: &Grant, path: &str) -> Result<Option<FileStat>>;
     /// The entries of one folder, sorted by path.
     async fn list(&self, grant: &Grant, path: &str) -> Result<Vec<FileStat>>;
+}
+
+/// Files as streams, for a capability that moves bulk bytes between them and something else. Every call blocks.
+pub trait FileStreams: Send + Sync {
+    /// Opens a regular file; `missing` where there is none.
+    fn open(&self, grant: &Grant, path: &str) -> Result<std::fs::File>;
+    /// Begins a file: an empty temporary one beside its place, in place of what an earlier attempt with this tag left.
+    /// Makes missing folders; a plan of the effect notes them beforehand by [`FileStreams::missing_folders`].
+    fn begin(&self, grant: &Grant, path: &str, tag: &str) -> Result<std::fs::File>;
+    /// Gives a begun file, whose content is written, its name, durably. `conflict` where something has it.
+    fn commit(&self, grant: &Grant, path: &str, tag: &str) -> Result<()>;
+    /// SHA-256 of a file; `None` where nothing is there.
+    fn digest(&self, grant: &Grant, path: &str) -> Result<Option<Digest>>;
+    fn exists(&self, grant: &Grant, path: &str) -> Result<bool>;
+    /// The folders above a path that aren't there, outermost first.
+    fn missing_folders(&self, grant: &Grant, path: &str) -> Result<Vec<String>>;
+    /// Removes a file (where it is there), what attempts with this tag left, and then those of `folders` that are empty.
+    fn remove(&self, grant: &Grant, path: &str, tag: &str, folders: &[String]) -> Result<()>;
+}
+
+/// The reads of archives.
+#[async_trait]
+pub trait ArchiveReads: Send + Sync {
+    /// The data blocks of a file of pg_dump's custom format, from `start` on.
+    async fn blocks(&self, grant: &Grant, path: &str, start: u64) -> Result<Vec<Block>>;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plugin::ConnectionKind;
 use crate::{Digest, EffectKey, Error, Json, SlotName};
 
 /// One effect as a plugin asks for it.
@@ -32,6 +33,9 @@ pub enum Action {
     CopyTable(CopyTable),
     CopySequences(CopySequences),
     CreateDatabase(CreateDatabase),
+    DumpTable(DumpTable),
+    LoadTable(LoadTable),
+    SealArchive(SealArchive),
     CopyObject(CopyObject),
     PutObject(PutObject),
     DeleteObject(DeleteObject),
@@ -48,13 +52,28 @@ pub enum CapabilityName {
     Objects,
 }
 
+impl CapabilityName {
+    /// The kind of connection that a capability serves.
+    pub fn kind(self) -> ConnectionKind {
+        match self {
+            Self::Files => ConnectionKind::Dir,
+            Self::Postgres => ConnectionKind::Postgres,
+            Self::Objects => ConnectionKind::S3,
+        }
+    }
+}
+
 impl Action {
     pub fn capability(&self) -> CapabilityName {
         match self {
             Self::WriteFile(_) | Self::DeleteFile(_) => CapabilityName::Files,
-            Self::ExecuteSql(_) | Self::CopyTable(_) | Self::CopySequences(_) | Self::CreateDatabase(_) => {
-                CapabilityName::Postgres
-            }
+            Self::ExecuteSql(_)
+            | Self::CopyTable(_)
+            | Self::CopySequences(_)
+            | Self::CreateDatabase(_)
+            | Self::DumpTable(_)
+            | Self::LoadTable(_)
+            | Self::SealArchive(_) => CapabilityName::Postgres,
             Self::CopyObject(_)
             | Self::PutObject(_)
             | Self::DeleteObject(_)
@@ -72,6 +91,9 @@ impl Action {
             Self::CopyTable(a) => &a.sink.slot,
             Self::CopySequences(a) => &a.sink,
             Self::CreateDatabase(a) => &a.slot,
+            Self::DumpTable(a) => &a.sink.slot,
+            Self::LoadTable(a) => &a.sink.slot,
+            Self::SealArchive(a) => &a.slot,
             Self::CopyObject(a) => &a.sink.slot,
             Self::PutObject(a) => &a.sink.slot,
             Self::DeleteObject(a) => &a.sink.slot,
@@ -85,8 +107,26 @@ impl Action {
         match self {
             Self::CopyTable(a) => Some(&a.source.slot),
             Self::CopySequences(a) => Some(&a.source),
+            Self::DumpTable(a) => Some(&a.source.slot),
+            Self::LoadTable(a) => Some(&a.source.slot),
             Self::CopyObject(a) => Some(&a.source.slot),
             _ => None,
+        }
+    }
+
+    /// The kind of connection that the sink's slot has to be.
+    pub fn sink_kind(&self) -> ConnectionKind {
+        match self {
+            Self::DumpTable(_) | Self::SealArchive(_) => ConnectionKind::Dir,
+            _ => self.capability().kind(),
+        }
+    }
+
+    /// The kind of connection that the source's slot has to be.
+    pub fn source_kind(&self) -> ConnectionKind {
+        match self {
+            Self::LoadTable(_) => ConnectionKind::Dir,
+            _ => self.capability().kind(),
         }
     }
 
@@ -94,6 +134,8 @@ impl Action {
     pub fn transfer_label(&self) -> Option<String> {
         match self {
             Self::CopyTable(a) => Some(a.source.label()),
+            Self::DumpTable(a) => Some(a.source.label()),
+            Self::LoadTable(a) => Some(a.sink.label()),
             Self::CopyObject(a) => Some(format!("{}/{}", a.source.bucket, a.source.key)),
             _ => None,
         }
@@ -236,6 +278,77 @@ pub struct CreateDatabase {
     pub encoding: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
+}
+
+/// How the data of an archive is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    None,
+    /// In a file of its own the gzip format (RFC 1952), in a block of the custom format zlib (RFC 1950).
+    Gzip,
+    /// The LZ4 frame format.
+    Lz4,
+    Zstd,
+}
+
+/// A file of rows in COPY text, ended by `\\.` and two empty lines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsFile {
+    pub slot: SlotName,
+    /// Relative to the slot's folder, `/`-separated, without `..`.
+    pub path: String,
+    pub compression: Compression,
+}
+
+/// A data block within a file of pg_dump's custom format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    pub dump_id: i32,
+    /// Byte offset of the block's first byte.
+    pub offset: u64,
+}
+
+/// Moves the rows of one table into a file that isn't there yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpTable {
+    pub source: Table,
+    pub sink: RowsFile,
+    pub consistency: Consistency,
+    /// See [`CopyTable::only`].
+    pub only: bool,
+    /// See [`CopyTable::filter`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+}
+
+/// Moves the rows of a file, or of one block of it, into a table, in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadTable {
+    pub source: RowsFile,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<Block>,
+    pub sink: Table,
+}
+
+/// Writes the file that makes an archive whole. It must not be there yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealArchive {
+    pub slot: SlotName,
+    pub path: String,
+    pub pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Piece {
+    /// What was read from the source, and so no part of the request's identity.
+    Text {
+        #[serde(skip)]
+        bytes: Vec<u8>,
+    },
+    /// An uncompressed file that this step has dumped into the same slot; removed once it is part of the whole.
+    Dumped { path: String },
 }
 
 /// One object's place.

@@ -89,6 +89,11 @@ impl Digest {
         Self(hex(&Sha256::digest(bytes)))
     }
 
+    /// A digest that was folded elsewhere.
+    pub fn from_sha256(sum: [u8; 32]) -> Self {
+        Self(hex(&sum))
+    }
+
     /// The first twelve digits, for people.
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)

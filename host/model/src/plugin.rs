@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capability::{Bucketed, Cursor, FileStat, Listing, ObjectHead, PresignedGet};
 use crate::check::Check;
-use crate::effect::{Action, Effect, Evidence, Outcome};
+use crate::effect::{Action, Block, Effect, Evidence, Outcome};
 use crate::{ConnectionName, Digest, EffectKey, Error, Json, PluginName, Result, SlotName};
 
 /// The kind of an outside thing.
@@ -184,8 +184,12 @@ pub trait StepHost: Send + Sync {
     async fn query(&self, slot: &str, sql: &str, params: &[Option<String>]) -> HostResult<Box<dyn Cursor>>;
 
     async fn read_file(&self, slot: &str, path: &str) -> HostResult<Vec<u8>>;
+    async fn read_file_range(&self, slot: &str, path: &str, offset: u64, length: u32) -> HostResult<Vec<u8>>;
     async fn stat_file(&self, slot: &str, path: &str) -> HostResult<Option<FileStat>>;
     async fn list_files(&self, slot: &str, path: &str) -> HostResult<Vec<FileStat>>;
+
+    /// See [`crate::capability::ArchiveReads::blocks`].
+    async fn archive_blocks(&self, slot: &str, path: &str, start: u64) -> HostResult<Vec<Block>>;
 
     async fn list_objects(&self, slot: &str, bucket: &str, prefix: &str) -> HostResult<Box<dyn Listing>>;
     async fn head_object(&self, slot: &str, at: &Bucketed) -> HostResult<Option<ObjectHead>>;

@@ -227,6 +227,20 @@ fn held(key: &str, action: &Action) -> u64 {
                 + texts(&a.sink.columns)
                 + a.filter.as_ref().map_or(0, |filter| filter.len() as u64)
         }
+        Action::DumpTable(a) => {
+            texts(&a.source.columns)
+                + a.sink.path.len() as u64
+                + a.filter.as_ref().map_or(0, |filter| filter.len() as u64)
+        }
+        Action::LoadTable(a) => texts(&a.sink.columns) + a.source.path.len() as u64,
+        Action::SealArchive(a) => a
+            .pieces
+            .iter()
+            .map(|piece| match piece {
+                godwit_model::effect::Piece::Text { bytes } => bytes.len() as u64 + 24,
+                godwit_model::effect::Piece::Dumped { path } => path.len() as u64 + 24,
+            })
+            .sum(),
         Action::CopySequences(a) => {
             a.sequences.iter().map(|(schema, name)| (schema.len() + name.len()) as u64 + 48).sum()
         }

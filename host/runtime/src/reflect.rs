@@ -164,8 +164,8 @@ pub(crate) fn imports(
     for (name, item) in component.imports(engine) {
         match item.ty {
             ComponentItem::ComponentInstance(_) => match admit(name, version, kind) {
-                Ok(connection) => {
-                    imports.kinds.extend(connection);
+                Ok(connections) => {
+                    imports.kinds.extend(connections);
                     imports.interfaces.push(name.to_owned());
                 }
                 Err(why) => refused.push(format!("`{name}` ({why})")),
@@ -192,12 +192,12 @@ pub(crate) fn imports(
     ))
 }
 
-/// The connection kind that an admitted interface works on, or why it isn't admitted.
+/// The connection kinds that an admitted interface works on, or why it isn't admitted.
 fn admit(
     name: &str,
     version: Version,
     kind: PluginKind,
-) -> std::result::Result<Option<ConnectionKind>, &'static str> {
+) -> std::result::Result<&'static [ConnectionKind], &'static str> {
     let interface = Interface::parse(name).ok_or("unknown")?;
     if interface.package == PACKAGE {
         if interface.version.and_then(|v| v.parse().ok()) != Some(version) {
@@ -205,23 +205,24 @@ fn admit(
         }
         // Types are no permission: every component that mentions `error` imports them.
         if interface.name == "types" {
-            return Ok(None);
+            return Ok(&[]);
         }
         if kind == PluginKind::Transform {
             return Err("a transform is granted nothing");
         }
         return match interface.name {
-            "context" | "effects" => Ok(None),
-            "files" => Ok(Some(ConnectionKind::Dir)),
-            "postgres" => Ok(Some(ConnectionKind::Postgres)),
-            "objects" => Ok(Some(ConnectionKind::S3)),
+            "context" | "effects" => Ok(&[]),
+            "files" => Ok(&[ConnectionKind::Dir]),
+            "postgres" => Ok(&[ConnectionKind::Postgres]),
+            "archive" => Ok(&[ConnectionKind::Postgres, ConnectionKind::Dir]),
+            "objects" => Ok(&[ConnectionKind::S3]),
             _ => Err("unknown"),
         };
     }
     let path = name.split('@').next().unwrap_or(name);
     let is_preview2 = interface.version.is_some_and(|v| v == "0.2" || v.starts_with("0.2."));
     if HARMLESS.contains(&path) && is_preview2 {
-        return Ok(None);
+        return Ok(&[]);
     }
     Err(match interface.package {
         "wasi:filesystem" => "the file system",
@@ -258,18 +259,19 @@ mod tests {
     fn admits_what_the_contract_and_the_standard_library_need() {
         use PluginKind::{Step, Transform};
         for (name, kind, expect) in [
-            ("godwit:plugin/types@0.1.0", Transform, Ok(None)),
-            ("godwit:plugin/context@0.1.0", Step, Ok(None)),
-            ("godwit:plugin/effects@0.1.0", Step, Ok(None)),
-            ("godwit:plugin/files@0.1.0", Step, Ok(Some(ConnectionKind::Dir))),
-            ("godwit:plugin/postgres@0.1.0", Step, Ok(Some(ConnectionKind::Postgres))),
-            ("godwit:plugin/objects@0.1.0", Step, Ok(Some(ConnectionKind::S3))),
+            ("godwit:plugin/types@0.1.0", Transform, Ok(&[][..])),
+            ("godwit:plugin/context@0.1.0", Step, Ok(&[][..])),
+            ("godwit:plugin/effects@0.1.0", Step, Ok(&[][..])),
+            ("godwit:plugin/files@0.1.0", Step, Ok(&[ConnectionKind::Dir][..])),
+            ("godwit:plugin/postgres@0.1.0", Step, Ok(&[ConnectionKind::Postgres][..])),
+            ("godwit:plugin/objects@0.1.0", Step, Ok(&[ConnectionKind::S3][..])),
             ("godwit:plugin/context@0.1.0", Transform, Err("a transform is granted nothing")),
             ("godwit:plugin/files@0.1.1", Step, Err("of another version than its exports")),
             ("godwit:plugin/files", Step, Err("of another version than its exports")),
-            ("godwit:plugin/archive@0.1.0", Step, Err("unknown")),
-            ("wasi:cli/stderr@0.2.6", Step, Ok(None)),
-            ("wasi:random/random@0.2.0", Transform, Ok(None)),
+            ("godwit:plugin/archive@0.1.0", Step, Ok(&[ConnectionKind::Postgres, ConnectionKind::Dir][..])),
+            ("godwit:plugin/http@0.1.0", Step, Err("unknown")),
+            ("wasi:cli/stderr@0.2.6", Step, Ok(&[][..])),
+            ("wasi:random/random@0.2.0", Transform, Ok(&[][..])),
             ("wasi:filesystem/types@0.2.6", Step, Err("the file system")),
             ("wasi:sockets/tcp@0.2.0", Step, Err("the network")),
             ("wasi:http/outgoing-handler@0.2.0", Step, Err("the network")),

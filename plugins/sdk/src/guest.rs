@@ -35,7 +35,7 @@ pub mod transform {
     });
 }
 
-use step::godwit::plugin::{context, effects, files, objects, postgres, types};
+use step::godwit::plugin::{archive, context, effects, files, objects, postgres, types};
 
 /// The exports of a step.
 pub struct StepExport<S>(PhantomData<S>);
@@ -187,6 +187,10 @@ impl Host for GuestHost {
         files::read(slot, path).map_err(Into::into)
     }
 
+    fn read_file_range(&self, slot: &str, path: &str, offset: u64, length: u32) -> Result<Vec<u8>> {
+        files::read_range(slot, path, offset, length).map_err(Into::into)
+    }
+
     fn stat_file(&self, slot: &str, path: &str) -> Result<Option<FileStat>> {
         Ok(files::stat(slot, path)?.map(Into::into))
     }
@@ -224,15 +228,7 @@ impl Host for GuestHost {
     }
 
     fn copy_table(&self, key: &str, source: Table, sink: Table, options: CopyOptions) -> Result<GuestEffect> {
-        let options = postgres::CopyOptions {
-            consistency: match options.consistency {
-                Consistency::Snapshot => postgres::Consistency::Snapshot,
-                Consistency::Frozen => postgres::Consistency::Frozen,
-            },
-            only: options.only,
-            filter: options.filter,
-        };
-        made(postgres::copy(key, &source.into(), &sink.into(), &options))
+        made(postgres::copy(key, &source.into(), &sink.into(), &options.into()))
     }
 
     fn copy_sequences(
@@ -256,6 +252,37 @@ impl Host for GuestHost {
             locale: options.locale,
         };
         made(postgres::create_database(slot, key, &options))
+    }
+
+    fn dump_table(
+        &self,
+        key: &str,
+        source: Table,
+        sink: RowsFile,
+        options: CopyOptions,
+    ) -> Result<GuestEffect> {
+        made(archive::dump(key, &source.into(), &sink.into(), &options.into()))
+    }
+
+    fn load_table(
+        &self,
+        key: &str,
+        source: RowsFile,
+        block: Option<Block>,
+        sink: Table,
+    ) -> Result<GuestEffect> {
+        let block = block.map(|block| archive::Block { dump_id: block.dump_id, offset: block.offset });
+        made(archive::load(key, &source.into(), block, &sink.into()))
+    }
+
+    fn archive_blocks(&self, slot: &str, path: &str, start: u64) -> Result<Vec<Block>> {
+        let blocks = archive::blocks(slot, path, start)?;
+        Ok(blocks.into_iter().map(|block| Block { dump_id: block.dump_id, offset: block.offset }).collect())
+    }
+
+    fn seal_archive(&self, slot: &str, key: &str, path: &str, pieces: Vec<Piece>) -> Result<GuestEffect> {
+        let pieces: Vec<archive::Piece> = pieces.into_iter().map(Into::into).collect();
+        made(archive::seal(slot, key, path, &pieces))
     }
 
     fn list_objects(&self, slot: &str, bucket: &str, prefix: &str) -> Result<GuestObjects> {
@@ -416,6 +443,43 @@ impl From<files::FileStat> for FileStat {
 impl From<Table> for postgres::Table {
     fn from(table: Table) -> Self {
         Self { slot: table.slot, schema: table.schema, name: table.name, columns: table.columns }
+    }
+}
+
+impl From<CopyOptions> for postgres::CopyOptions {
+    fn from(options: CopyOptions) -> Self {
+        Self {
+            consistency: match options.consistency {
+                Consistency::Snapshot => postgres::Consistency::Snapshot,
+                Consistency::Frozen => postgres::Consistency::Frozen,
+            },
+            only: options.only,
+            filter: options.filter,
+        }
+    }
+}
+
+impl From<RowsFile> for archive::RowsFile {
+    fn from(file: RowsFile) -> Self {
+        Self {
+            slot: file.slot,
+            path: file.path,
+            compression: match file.compression {
+                Compression::None => archive::Compression::None,
+                Compression::Gzip => archive::Compression::Gzip,
+                Compression::Lz4 => archive::Compression::Lz4,
+                Compression::Zstd => archive::Compression::Zstd,
+            },
+        }
+    }
+}
+
+impl From<Piece> for archive::Piece {
+    fn from(piece: Piece) -> Self {
+        match piece {
+            Piece::Text(bytes) => Self::Text(bytes),
+            Piece::Dumped(path) => Self::Dumped(path),
+        }
     }
 }
 

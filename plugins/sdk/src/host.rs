@@ -32,6 +32,8 @@ pub trait Host {
     fn observe(&self, key: &str) -> Result<Evidence>;
 
     fn read_file(&self, slot: &str, path: &str) -> Result<Vec<u8>>;
+    /// At most `length` bytes from `offset` on: fewer only where the file ends.
+    fn read_file_range(&self, slot: &str, path: &str, offset: u64, length: u32) -> Result<Vec<u8>>;
     fn stat_file(&self, slot: &str, path: &str) -> Result<Option<FileStat>>;
     fn list_files(&self, slot: &str, path: &str) -> Result<Vec<FileStat>>;
     fn write_file(&self, slot: &str, key: &str, path: &str, content: &[u8]) -> Result<Self::Effect>;
@@ -51,6 +53,25 @@ pub trait Host {
         sequences: &[(String, String)],
     ) -> Result<Self::Effect>;
     fn create_database(&self, slot: &str, key: &str, options: DatabaseOptions) -> Result<Self::Effect>;
+
+    fn dump_table(
+        &self,
+        key: &str,
+        source: Table,
+        sink: RowsFile,
+        options: CopyOptions,
+    ) -> Result<Self::Effect>;
+    fn load_table(
+        &self,
+        key: &str,
+        source: RowsFile,
+        block: Option<Block>,
+        sink: Table,
+    ) -> Result<Self::Effect>;
+    /// The data blocks of a file of the custom format, from `start` on.
+    fn archive_blocks(&self, slot: &str, path: &str, start: u64) -> Result<Vec<Block>>;
+    /// See `archive.seal` in the WIT.
+    fn seal_archive(&self, slot: &str, key: &str, path: &str, pieces: Vec<Piece>) -> Result<Self::Effect>;
 
     fn list_objects(&self, slot: &str, bucket: &str, prefix: &str) -> Result<Self::Objects>;
     fn head_object(&self, slot: &str, bucket: &str, key: &str) -> Result<Option<ObjectHead>>;

@@ -2,7 +2,8 @@
 //!
 //! [`MockHost`] keeps the contract where a plugin can notice: a key has one request, `after` names known effects, a
 //! failed predecessor cancels, a plan performs nothing and answers `pending`, a resumed call is answered from what the
-//! first one did. Files and objects are really changed; SQL is only recorded, and queries are answered by a script.
+//! first one did. Files and objects are really changed; SQL is only recorded, and queries are answered by a script; a
+//! dumped table is an empty file.
 
 mod capabilities;
 
@@ -35,6 +36,9 @@ pub enum Request {
     CopyTable { source: Table, sink: Table, options: CopyOptions },
     CopySequences { source: String, sink: String, sequences: Vec<(String, String)> },
     CreateDatabase { slot: String, options: DatabaseOptions },
+    DumpTable { source: Table, sink: RowsFile, options: CopyOptions },
+    LoadTable { source: RowsFile, block: Option<Block>, sink: Table },
+    SealArchive { slot: String, path: String, pieces: Vec<Piece> },
     CopyObject { source: Location, sink: Location, size: u64, etag: String, replaces: Replaces },
     PutObject { sink: Location, content: Vec<u8>, content_type: Option<String>, replaces: Replaces },
     DeleteObject { sink: Location, etag: String },
@@ -107,6 +111,7 @@ struct World {
     submitted: Vec<Submitted>,
     queue: VecDeque<Outcome>,
     queries: Vec<String>,
+    blocks: BTreeMap<(String, String), Vec<Block>>,
     logs: Vec<(Level, String)>,
     performed: usize,
 }
@@ -187,6 +192,12 @@ impl MockHost {
     /// Scripts the outcome of an effect, which is then not performed.
     pub fn with_outcome(self, key: &str, outcome: Result<String>) -> Self {
         self.world.borrow_mut().outcomes.insert(key.to_owned(), outcome);
+        self
+    }
+
+    /// Scripts the data blocks of a file of the custom format.
+    pub fn with_blocks(self, slot: &str, path: &str, blocks: Vec<Block>) -> Self {
+        self.world.borrow_mut().blocks.insert((slot.to_owned(), path.to_owned()), blocks);
         self
     }
 

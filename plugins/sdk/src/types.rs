@@ -178,6 +178,39 @@ pub struct DatabaseOptions {
     pub locale: Option<String>,
 }
 
+/// How the data of an archive is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    None,
+    Gzip,
+    Lz4,
+    Zstd,
+}
+
+/// `archive.rows-file` of the WIT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RowsFile {
+    pub slot: String,
+    pub path: String,
+    pub compression: Compression,
+}
+
+/// `archive.block` of the WIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Block {
+    pub dump_id: i32,
+    pub offset: u64,
+}
+
+/// A piece of a sealed file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Piece {
+    Text(Vec<u8>),
+    /// The path of a file that this step has dumped.
+    Dumped(String),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectInfo {
     pub key: String,

@@ -87,6 +87,11 @@ pub fn prepare(inner: &Inner, scope: &StepScope, effect: &Effect) -> Result<Prep
     let current = match &planned {
         Some(PlannedFile::Written(content)) => Some(content.as_slice()),
         Some(PlannedFile::Deleted) => None,
+        Some(PlannedFile::Made(by)) => {
+            return Err(Error::pending(format!(
+                "what `{path}` will hold depends on step `{by}`, which is only planned"
+            )));
+        }
         None => found.as_ref().map(|found| found.content.as_slice()),
     };
     let mut details = Vec::new();

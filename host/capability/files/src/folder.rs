@@ -1,6 +1,6 @@
 //! A folder that nothing leaves: reading, replacing and removing files below it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Component, Path, PathBuf};
 
 use cap_std::ambient_authority;
@@ -71,8 +71,36 @@ impl Folder {
             .ok_or_else(|| Error::missing(format!("there is no file `{path}` in folder `{}`", self.shown)))
     }
 
-    /// The file at a path; `None` where nothing is there. Anything but a regular file is an error.
-    pub fn found(&self, path: &str) -> Result<Option<Found>> {
+    /// The folder as it was named.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Part of a file; see `FileReads::read_range`.
+    pub fn read_range(&self, path: &str, offset: u64, length: u32) -> Result<Vec<u8>> {
+        if u64::from(length) > MAX_READ {
+            return Err(Error::invalid(format!(
+                "{length} bytes of file `{path}` are asked for at once; {} MiB are the most",
+                MAX_READ >> 20
+            )));
+        }
+        let error = |e: io::Error| io_error(&e, format!("file `{path}` in folder `{}`", self.shown));
+        let (file, _) = self
+            .regular(path)?
+            .ok_or_else(|| Error::missing(format!("there is no file `{path}` in folder `{}`", self.shown)))?;
+        let mut file = file.into_std();
+        file.seek(io::SeekFrom::Start(offset)).map_err(error)?;
+        let mut content = Vec::new();
+        file.take(u64::from(length)).read_to_end(&mut content).map_err(error)?;
+        Ok(content)
+    }
+
+    /// Opens the regular file at a path; `None` where nothing is there. Anything else is an error.
+    pub fn regular(&self, path: &str) -> Result<Option<(cap_std::fs::File, cap_std::fs::Metadata)>> {
         let at = self.resolve(path)?;
         let error = |e: &io::Error| io_error(e, format!("file `{path}` in folder `{}`", self.shown));
         // Looked at before it is opened: opening a pipe waits for whoever writes to it.
@@ -85,6 +113,14 @@ impl Folder {
             let what = if metadata.is_dir() { "a folder" } else { "no regular file" };
             return Err(Error::invalid(format!("`{path}` in folder `{}` is {what}", self.shown)));
         }
+        let file = self.dir.open(&at).map_err(|e| error(&e))?;
+        Ok(Some((file, metadata)))
+    }
+
+    /// The file at a path; `None` where nothing is there. Anything but a regular file is an error.
+    pub fn found(&self, path: &str) -> Result<Option<Found>> {
+        let error = |e: &io::Error| io_error(e, format!("file `{path}` in folder `{}`", self.shown));
+        let Some((file, metadata)) = self.regular(path)? else { return Ok(None) };
         if metadata.len() > MAX_READ {
             return Err(Error::invalid(format!(
                 "file `{path}` has {} bytes; files of more than {} MiB aren't read as a whole",
@@ -92,7 +128,6 @@ impl Folder {
                 MAX_READ >> 20
             )));
         }
-        let file = self.dir.open(&at).map_err(|e| error(&e))?;
         let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
         file.take(MAX_READ + 1).read_to_end(&mut content).map_err(|e| error(&e))?;
         if content.len() as u64 > MAX_READ {
@@ -148,6 +183,20 @@ impl Folder {
         Ok(missing)
     }
 
+    /// Makes the folders above a path.
+    pub fn make_parents(&self, path: &str) -> Result<()> {
+        for parent in self.missing_parents(path)? {
+            match self.dir.create_dir(self.resolve(&parent)?) {
+                // Another effect of the same batch may make it at the same time.
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(io_error(&e, format!("folder `{parent}` in folder `{}`", self.shown)));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Replaces a file or makes it, durably and at once: a temporary file, then a rename. Makes missing folders.
     ///
     /// `attributes` of what was there are kept; a new file gets `mode`, narrowed by the umask. Returns what a person
@@ -160,15 +209,7 @@ impl Folder {
         mode: u32,
         tag: &str,
     ) -> Result<Vec<String>> {
-        for parent in self.missing_parents(path)? {
-            match self.dir.create_dir(self.resolve(&parent)?) {
-                // Another effect of the same batch may make it at the same time.
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(io_error(&e, format!("folder `{parent}` in folder `{}`", self.shown)));
-                }
-                _ => {}
-            }
-        }
+        self.make_parents(path)?;
         let at = self.resolve(path)?;
         let temporary = temporary(&at, tag);
         let written = self.write_temporary(&temporary, content, attributes, mode).and_then(|notes| {
@@ -257,13 +298,13 @@ impl Folder {
     }
 
     /// Makes the entry of a file durable.
-    fn sync(&self, at: &Path) -> io::Result<()> {
+    pub fn sync(&self, at: &Path) -> io::Result<()> {
         let parent = at.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         self.dir.open(parent)?.sync_all()
     }
 
     /// The place of a path with symbolic links followed, below this folder. The file itself needn't be there.
-    fn resolve(&self, path: &str) -> Result<PathBuf> {
+    pub fn resolve(&self, path: &str) -> Result<PathBuf> {
         let path = check_path(path)?;
         let error = |e: &io::Error| io_error(e, format!("`{path}` in folder `{}`", self.shown));
         let at = match self.dir.canonicalize(path) {
@@ -300,7 +341,7 @@ impl Folder {
 }
 
 /// Where the content is written before it is put in place: in the same folder, so that a rename does it.
-fn temporary(at: &Path, tag: &str) -> PathBuf {
+pub fn temporary(at: &Path, tag: &str) -> PathBuf {
     at.with_file_name(format!(".godwit-{tag}.tmp"))
 }
 

@@ -8,6 +8,7 @@ mod before;
 mod diff;
 mod effects;
 mod folder;
+mod streams;
 mod undo;
 
 use std::path::{Path, PathBuf};
@@ -161,6 +162,11 @@ impl FileReads for Files {
     async fn read(&self, grant: &Grant, path: &str) -> Result<Vec<u8>> {
         let (grant, path) = (grant.clone(), path.to_owned());
         self.blocking(move |inner| inner.open(&grant)?.read(&path)).await
+    }
+
+    async fn read_range(&self, grant: &Grant, path: &str, offset: u64, length: u32) -> Result<Vec<u8>> {
+        let (grant, path) = (grant.clone(), path.to_owned());
+        self.blocking(move |inner| inner.open(&grant)?.read_range(&path, offset, length)).await
     }
 
     async fn stat(&self, grant: &Grant, path: &str) -> Result<Option<FileStat>> {

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use async_trait::async_trait;
 use godwit_model::capability::{
-    Capability, Connection, Cursor, Ledger, Performed, PostgresReads, StepScope, UndoAction,
+    ArchiveReads, Capability, Connection, Cursor, FileStreams, Ledger, Performed, PostgresReads, StepScope,
+    UndoAction,
 };
-use godwit_model::effect::{Action, CopyTable, Done, Effect, Evidence, Preparation, Table};
+use godwit_model::effect::{Action, Block, CopyTable, Done, Effect, Evidence, Preparation, Table};
 use godwit_model::plugin::{Access, ConnectionKind, Grant, Mode};
 use godwit_model::{ConnectionName, Digest, EffectKey, Error, Fault, Json, Result, RunId, SlotName};
 use tokio::sync::Mutex;
@@ -25,6 +26,8 @@ use crate::{database, execute, frozen, gate, orphans, reads, resume, sequences};
 /// Databases of PostgreSQL servers, 12 and newer.
 pub struct Postgres {
     servers: HashMap<ConnectionName, Arc<Server>>,
+    /// Where archives are; without it there are none.
+    files: Option<Arc<dyn FileStreams>>,
     /// Tells this process's sessions from those of a former one.
     process: String,
     steps: StdMutex<HashMap<StepKey, Arc<Step>>>,
@@ -55,11 +58,18 @@ impl Postgres {
         let process = Digest::of(seed.as_bytes()).as_str().chars().take(8).collect();
         Ok(Self {
             servers,
+            files: None,
             process,
             steps: StdMutex::default(),
             registered: Mutex::default(),
             systems: Mutex::default(),
         })
+    }
+
+    /// Lets rows move between databases and files.
+    pub fn with_files(mut self, files: Arc<dyn FileStreams>) -> Self {
+        self.files = Some(files);
+        self
     }
 
     /// The runs that have markers in a target.
@@ -367,6 +377,14 @@ impl Capability for Postgres {
         session.end().await;
         self.registered.lock().await.remove(&(run.clone(), place.identity()));
         Ok(removed)
+    }
+}
+
+#[async_trait]
+impl ArchiveReads for Postgres {
+    async fn blocks(&self, grant: &Grant, path: &str, start: u64) -> Result<Vec<Block>> {
+        let _ = (grant, path, start, &self.files);
+        Err(Error::host("archives aren't read yet"))
     }
 }
 

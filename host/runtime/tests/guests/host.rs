@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use godwit_model::capability::{Bucketed, Cursor, FileStat, Listing, ObjectHead, ObjectInfo, PresignedGet};
-use godwit_model::effect::{Action, Effect, Evidence, Outcome};
+use godwit_model::effect::{Action, Block, Effect, Evidence, Outcome};
 use godwit_model::plugin::{Access, ConnectionKind, Grant, HostError, HostResult, Level, Mode, StepHost};
 use godwit_model::{EffectKey, Error, Json, Result};
 use serde_json::json;
@@ -159,6 +159,16 @@ impl StepHost for MockHost {
                 .into());
         }
         Ok(format!("content of {path}").into_bytes())
+    }
+
+    async fn read_file_range(&self, slot: &str, path: &str, offset: u64, length: u32) -> HostResult<Vec<u8>> {
+        let whole = self.read_file(slot, path).await?;
+        Ok(whole.into_iter().skip(offset as usize).take(length as usize).collect())
+    }
+
+    async fn archive_blocks(&self, slot: &str, _path: &str, start: u64) -> HostResult<Vec<Block>> {
+        self.check(slot)?;
+        Ok(vec![Block { dump_id: 7, offset: start }])
     }
 
     async fn stat_file(&self, slot: &str, path: &str) -> HostResult<Option<FileStat>> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use godwit_model::check::Verdict;
-use godwit_model::effect::{Action, Execution, Replaces, SqlUndo};
+use godwit_model::effect::{Action, Block, Compression, Execution, Piece, Replaces, SqlUndo};
 use godwit_model::plugin::{ConnectionKind, Level, Limits, Mode, Pipe, Plugin, PluginKind};
 use godwit_model::{Error, ErrorKind, Fault, Json, Result};
 use godwit_runtime::{Runtime, Version};
@@ -73,16 +73,18 @@ async fn echo_step() {
         r#"rows ["{\"a\":1}"] []"#,
         r#"file "content of a.txt""#,
         r#"stat Some(("a.txt", 7, false))"#,
+        r#"range "of a""#,
         "list 1",
         r#"objects [("key", 5, "etag", -1)] 0"#,
         r#"head Some(([("content-type", "text/plain")], [("owner", "me")]))"#,
         "exists true",
         r#"cors Some("[]")"#,
         "presigned 200 5 abc",
+        "blocks [(7, 99)]",
     ];
     assert_eq!(&seen[..expect.len()], expect);
     let outcomes: Vec<_> = seen.iter().filter(|line| line.starts_with("outcome")).collect();
-    assert_eq!(outcomes.len(), 11);
+    assert_eq!(outcomes.len(), 14);
     assert!(outcomes.contains(&&r#"outcome write Ok("{\"did\":\"write\"}")"#), "{outcomes:?}");
     let refused = r#"outcome delete Err(Error::Unavailable("the disk is away (EIO); plug it in"))"#;
     assert!(outcomes.contains(&&refused), "{outcomes:?}");
@@ -90,7 +92,7 @@ async fn echo_step() {
     assert_eq!(seen[seen.len() - 1], "observed 4");
 
     let effects = host.effects();
-    assert_eq!(effects.len(), 11);
+    assert_eq!(effects.len(), 14);
     let by_key = |key: &str| effects.iter().find(|effect| effect.key.as_str() == key).unwrap();
     let Action::ExecuteSql(index) = &by_key("index").action else { panic!("not SQL") };
     assert!(index.data_dependent);
@@ -111,6 +113,15 @@ async fn echo_step() {
     assert_eq!(cors.rules[0].max_age, Some(60));
     let Action::CopyTable(copy) = &by_key("copy table").action else { panic!("not a table") };
     assert_eq!((copy.only, copy.filter.as_deref()), (true, Some("id > 1")));
+    let Action::DumpTable(dump) = &by_key("dump").action else { panic!("not a dump") };
+    assert_eq!((dump.sink.path.as_str(), dump.sink.compression), ("d/1.dat.zst", Compression::Zstd));
+    assert_eq!((dump.only, dump.filter.as_deref()), (true, Some("id > 1")));
+    let Action::LoadTable(load) = &by_key("load").action else { panic!("not a load") };
+    assert_eq!(load.block, Some(Block { dump_id: 7, offset: 99 }));
+    assert_eq!((load.source.path.as_str(), load.sink.name.as_str()), ("a.dump", "users"));
+    let Action::SealArchive(seal) = &by_key("seal").action else { panic!("not a seal") };
+    let text = Piece::Text { bytes: b"toc".to_vec() };
+    assert_eq!(seal.pieces, [text, Piece::Dumped { path: "d/1.dat.zst".to_owned() }]);
     let Action::CreateDatabase(database) = &by_key("database").action else { panic!("not a database") };
     assert_eq!((database.owner.as_deref(), database.encoding.as_deref()), (Some("app"), None));
 

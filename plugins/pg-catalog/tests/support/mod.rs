@@ -486,6 +486,10 @@ impl Host for NativeHost {
         not_here("files")
     }
 
+    fn read_file_range(&self, _: &str, _: &str, _: u64, _: u32) -> Result<Vec<u8>> {
+        not_here("files")
+    }
+
     fn stat_file(&self, _: &str, _: &str) -> Result<Option<FileStat>> {
         not_here("files")
     }
@@ -500,6 +504,22 @@ impl Host for NativeHost {
 
     fn delete_file(&self, _: &str, _: &str, _: &str) -> Result<NativeEffect> {
         not_here("files")
+    }
+
+    fn dump_table(&self, _: &str, _: Table, _: RowsFile, _: CopyOptions) -> Result<NativeEffect> {
+        not_here("archive")
+    }
+
+    fn load_table(&self, _: &str, _: RowsFile, _: Option<Block>, _: Table) -> Result<NativeEffect> {
+        not_here("archive")
+    }
+
+    fn archive_blocks(&self, _: &str, _: &str, _: u64) -> Result<Vec<Block>> {
+        not_here("archive")
+    }
+
+    fn seal_archive(&self, _: &str, _: &str, _: &str, _: Vec<Piece>) -> Result<NativeEffect> {
+        not_here("archive")
     }
 
     fn list_objects(&self, _: &str, _: &str, _: &str) -> Result<NoObjects> {

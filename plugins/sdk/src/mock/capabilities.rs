@@ -67,6 +67,15 @@ impl World {
             .ok_or_else(|| Error::Missing(format!("there is no file `{path}` in slot `{slot}`")))
     }
 
+    fn create(&mut self, slot: &str, path: &str, content: Vec<u8>) -> Result<()> {
+        let at = (slot.to_owned(), path.to_owned());
+        if self.files.contains_key(&at) {
+            return Err(Error::Conflict(format!("file `{path}` is there already in slot `{slot}`")));
+        }
+        self.files.insert(at, content);
+        Ok(())
+    }
+
     fn bucket(&self, slot: &str, bucket: &str) -> Result<&super::Bucket> {
         self.may(slot, false)?;
         self.buckets
@@ -142,6 +151,24 @@ impl World {
                 let rules = serde_json::to_string(rules)
                     .map_err(|e| Error::Failed(format!("CORS rules can't be written as JSON: {e}")))?;
                 self.bucket_mut(slot, bucket)?.cors = Some(rules);
+            }
+            Request::DumpTable { sink, .. } => self.create(&sink.slot, &sink.path, Vec::new())?,
+            Request::SealArchive { slot, path, pieces } => {
+                let mut whole = Vec::new();
+                for piece in pieces {
+                    match piece {
+                        Piece::Text(text) => whole.extend_from_slice(text),
+                        Piece::Dumped(path) => {
+                            whole.extend(self.files.remove(&(slot.clone(), path.clone())).ok_or_else(
+                                || Error::Missing(format!("there is no file `{path}` in slot `{slot}`")),
+                            )?);
+                        }
+                    }
+                }
+                self.create(slot, path, whole)?;
+            }
+            Request::LoadTable { source, .. } => {
+                self.read(&source.slot, &source.path)?;
             }
             Request::Execute { .. }
             | Request::CopyTable { .. }
@@ -297,6 +324,13 @@ impl Host for MockHost {
         self.world.borrow().read(slot, path)
     }
 
+    fn read_file_range(&self, slot: &str, path: &str, offset: u64, length: u32) -> Result<Vec<u8>> {
+        let content = self.world.borrow().read(slot, path)?;
+        let from = usize::try_from(offset).map_or(content.len(), |from| from.min(content.len()));
+        let to = content.len().min(from.saturating_add(length as usize));
+        Ok(content[from..to].to_vec())
+    }
+
     fn stat_file(&self, slot: &str, path: &str) -> Result<Option<FileStat>> {
         match self.world.borrow().read(slot, path) {
             Ok(content) => {
@@ -384,6 +418,43 @@ impl Host for MockHost {
 
     fn create_database(&self, slot: &str, key: &str, options: DatabaseOptions) -> Result<MockEffect> {
         self.effect(&[(slot, true)], key, Request::CreateDatabase { slot: slot.to_owned(), options })
+    }
+
+    fn dump_table(
+        &self,
+        key: &str,
+        source: Table,
+        sink: RowsFile,
+        options: CopyOptions,
+    ) -> Result<MockEffect> {
+        let slots = [(source.slot.clone(), false), (sink.slot.clone(), true)];
+        let slots = slots.each_ref().map(|(slot, write)| (slot.as_str(), *write));
+        self.effect(&slots, key, Request::DumpTable { source, sink, options })
+    }
+
+    fn load_table(
+        &self,
+        key: &str,
+        source: RowsFile,
+        block: Option<Block>,
+        sink: Table,
+    ) -> Result<MockEffect> {
+        let slots = [(source.slot.clone(), false), (sink.slot.clone(), true)];
+        let slots = slots.each_ref().map(|(slot, write)| (slot.as_str(), *write));
+        self.effect(&slots, key, Request::LoadTable { source, block, sink })
+    }
+
+    fn archive_blocks(&self, slot: &str, path: &str, start: u64) -> Result<Vec<Block>> {
+        let world = self.world.borrow();
+        world.read(slot, path)?;
+        let blocks = world.blocks.get(&(slot.to_owned(), path.to_owned()));
+        let blocks = blocks.map(Vec::as_slice).unwrap_or_default();
+        Ok(blocks.iter().filter(|block| block.offset >= start).copied().collect())
+    }
+
+    fn seal_archive(&self, slot: &str, key: &str, path: &str, pieces: Vec<Piece>) -> Result<MockEffect> {
+        let request = Request::SealArchive { slot: slot.to_owned(), path: path.to_owned(), pieces };
+        self.effect(&[(slot, true)], key, request)
     }
 
     fn list_objects(&self, slot: &str, bucket: &str, prefix: &str) -> Result<MockPages<ObjectInfo>> {

@@ -5,7 +5,7 @@
 #[allow(dead_code, unsafe_code)]
 mod common;
 
-use common::godwit::plugin::{context, effects, files, objects, postgres};
+use common::godwit::plugin::{archive, context, effects, files, objects, postgres};
 use common::{Check, ConnectionKind, Error, Guest, Manifest, Verdict};
 
 struct Step;
@@ -79,6 +79,7 @@ fn everything() -> Result<String, Error> {
     seen.push(format!("rows {:?} {:?}", rows.next()?, rows.next()?));
     seen.push(format!("file {:?}", String::from_utf8_lossy(&files::read("files", "a.txt")?)));
     seen.push(format!("stat {:?}", files::stat("files", "a.txt")?.map(|s| (s.path, s.size, s.is_dir))));
+    seen.push(format!("range {:?}", String::from_utf8_lossy(&files::read_range("files", "a.txt", 8, 4)?)));
     seen.push(format!("list {:?}", files::list("files", "")?.len()));
     let listing = objects::list("store", "bucket", "pre/")?;
     let page: Vec<_> = listing.next()?.into_iter().map(|o| (o.key, o.size, o.etag, o.modified)).collect();
@@ -91,6 +92,9 @@ fn everything() -> Result<String, Error> {
     seen.push(format!("cors {:?}", objects::cors("store", "bucket")?));
     let presigned = objects::presigned_get("store", "bucket", "key")?;
     seen.push(format!("presigned {} {} {}", presigned.status, presigned.bytes, presigned.sha256));
+
+    let blocks = archive::blocks("files", "a.dump", 99)?;
+    seen.push(format!("blocks {:?}", blocks.iter().map(|b| (b.dump_id, b.offset)).collect::<Vec<_>>()));
 
     effects::submit(make()?)?;
     loop {
@@ -122,6 +126,11 @@ fn make() -> Result<Vec<effects::Effect>, Error> {
         slot: "store".to_owned(),
         bucket: "bucket".to_owned(),
         key: key.to_owned(),
+    };
+    let rows = |path: &str| archive::RowsFile {
+        slot: "files".to_owned(),
+        path: path.to_owned(),
+        compression: archive::Compression::Zstd,
     };
     let standalone = postgres::Execution::Standalone(postgres::Standalone {
         probe: Some("SELECT 'done'".to_owned()),
@@ -165,6 +174,19 @@ fn make() -> Result<Vec<effects::Effect>, Error> {
             &[postgres::Sequence { schema: "public".to_owned(), name: "s".to_owned() }],
         )?,
         postgres::create_database("db", "database", &database)?,
+        archive::dump("dump", &table("db"), &rows("d/1.dat.zst"), &copy)?,
+        archive::load(
+            "load",
+            &rows("a.dump"),
+            Some(archive::Block { dump_id: 7, offset: 99 }),
+            &table("db"),
+        )?,
+        archive::seal(
+            "files",
+            "seal",
+            "d/toc.dat",
+            &[archive::Piece::Text(b"toc".to_vec()), archive::Piece::Dumped("d/1.dat.zst".to_owned())],
+        )?,
         objects::copy("copy object", &at("a"), &at("b"), 7, "etag", &objects::Replaces::Nothing)?,
         objects::put(
             "put",

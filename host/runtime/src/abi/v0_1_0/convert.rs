@@ -6,7 +6,7 @@ use godwit_model::effect;
 use godwit_model::plugin::{Access, ConnectionKind, Level, Mode, SlotSpec};
 use godwit_model::{Error, ErrorKind};
 
-use super::wit::{context, files, objects, postgres, types};
+use super::wit::{archive, context, files, objects, postgres, types};
 use crate::abi::{RawManifest, Reply};
 
 pub(super) fn manifest(manifest: types::Manifest) -> RawManifest {
@@ -162,5 +162,25 @@ pub(super) fn cors_rule(rule: objects::CorsRule) -> effect::CorsRule {
         allowed_headers: rule.allowed_headers,
         expose_headers: rule.expose_headers,
         max_age: rule.max_age,
+    }
+}
+
+pub(super) fn rows_file(file: archive::RowsFile) -> effect::RowsFile {
+    effect::RowsFile {
+        slot: file.slot.into(),
+        path: file.path,
+        compression: match file.compression {
+            archive::Compression::None => effect::Compression::None,
+            archive::Compression::Gzip => effect::Compression::Gzip,
+            archive::Compression::Lz4 => effect::Compression::Lz4,
+            archive::Compression::Zstd => effect::Compression::Zstd,
+        },
+    }
+}
+
+pub(super) fn piece(piece: archive::Piece) -> effect::Piece {
+    match piece {
+        archive::Piece::Text(bytes) => effect::Piece::Text { bytes },
+        archive::Piece::Dumped(path) => effect::Piece::Dumped { path },
     }
 }

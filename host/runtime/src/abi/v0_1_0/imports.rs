@@ -2,14 +2,14 @@
 
 use godwit_model::capability::{Bucketed, Cursor, Listing};
 use godwit_model::effect::{
-    Action, Content, CopyObject, CopySequences, CopyTable, CreateBucket, CreateDatabase, DeleteFile,
-    DeleteObject, ExecuteSql, PutObject, SetCors, WriteFile,
+    Action, Block, Content, CopyObject, CopySequences, CopyTable, CreateBucket, CreateDatabase, DeleteFile,
+    DeleteObject, DumpTable, ExecuteSql, LoadTable, PutObject, SealArchive, SetCors, WriteFile,
 };
 use godwit_model::{EffectKey, Json};
 use wasmtime::component::Resource;
 
 use super::convert;
-use super::wit::{context, effects, files, objects, postgres, types};
+use super::wit::{archive, context, effects, files, objects, postgres, types};
 use crate::failure::{Broke, Trouble, trap};
 use crate::guest::{Guest, Pending};
 
@@ -131,6 +131,11 @@ impl files::Host for Guest {
         Ok(host.read_file(&slot, &path).await?)
     }
 
+    async fn read_range(&mut self, slot: String, path: String, offset: u64, length: u32) -> Outcome<Vec<u8>> {
+        let (_call, host) = self.enter()?;
+        Ok(host.read_file_range(&slot, &path, offset, length).await?)
+    }
+
     async fn stat(&mut self, slot: String, path: String) -> Outcome<Option<files::FileStat>> {
         let (_call, host) = self.enter()?;
         Ok(host.stat_file(&slot, &path).await?.map(convert::stat))
@@ -244,6 +249,60 @@ impl postgres::Host for Guest {
             locale: options.locale,
         });
         self.make(key, action)
+    }
+}
+
+impl archive::Host for Guest {
+    async fn dump(
+        &mut self,
+        key: String,
+        source: postgres::Table,
+        sink: archive::RowsFile,
+        options: postgres::CopyOptions,
+    ) -> Outcome<Resource<Pending>> {
+        let action = Action::DumpTable(DumpTable {
+            source: convert::table(source),
+            sink: convert::rows_file(sink),
+            consistency: convert::consistency(options.consistency),
+            only: options.only,
+            filter: options.filter,
+        });
+        self.make(key, action)
+    }
+
+    async fn load(
+        &mut self,
+        key: String,
+        source: archive::RowsFile,
+        block: Option<archive::Block>,
+        sink: postgres::Table,
+    ) -> Outcome<Resource<Pending>> {
+        let action = Action::LoadTable(LoadTable {
+            source: convert::rows_file(source),
+            block: block.map(|block| Block { dump_id: block.dump_id, offset: block.offset }),
+            sink: convert::table(sink),
+        });
+        self.make(key, action)
+    }
+
+    async fn blocks(&mut self, slot: String, path: String, start: u64) -> Outcome<Vec<archive::Block>> {
+        let (_call, host) = self.enter()?;
+        let blocks = host.archive_blocks(&slot, &path, start).await?;
+        Ok(blocks
+            .into_iter()
+            .map(|block| archive::Block { dump_id: block.dump_id, offset: block.offset })
+            .collect())
+    }
+
+    async fn seal(
+        &mut self,
+        slot: String,
+        key: String,
+        path: String,
+        pieces: Vec<archive::Piece>,
+    ) -> Outcome<Resource<Pending>> {
+        let pieces = pieces.into_iter().map(convert::piece).collect();
+        self.make(key, Action::SealArchive(SealArchive { slot: slot.into(), path, pieces }))
     }
 }
 
