@@ -8,18 +8,21 @@ use godwit_model::capability::{
     ArchiveReads, Capability, Connection, Cursor, FileStreams, Ledger, Performed, PostgresReads, StepScope,
     UndoAction,
 };
-use godwit_model::effect::{Action, Block, CopyTable, Done, Effect, Evidence, Preparation, Table};
+use godwit_model::effect::{
+    Action, Block, CopyTable, Done, DumpTable, Effect, Evidence, LoadTable, Preparation, SealArchive, Table,
+};
 use godwit_model::plugin::{Access, ConnectionKind, Grant, Mode};
 use godwit_model::{ConnectionName, Digest, EffectKey, Error, Fault, Json, Result, RunId, SlotName};
 use tokio::sync::Mutex;
 
+use crate::archive::{self, Dump, FilePlace, Load, Seal};
 use crate::catalog::{self, Schema};
 use crate::config::Config;
 use crate::copy::{self, Ends, Fingerprint};
 use crate::marker::{self, MarkerStatus};
 use crate::place::{Place, StepKey, application};
 use crate::pool::Server;
-use crate::snapshot::{Leaders, Succession};
+use crate::snapshot::{Leader, Leaders, Succession};
 use crate::undo::{Planner, Request};
 use crate::{database, execute, frozen, gate, orphans, reads, resume, sequences};
 
@@ -156,14 +159,68 @@ impl Postgres {
         })
     }
 
-    async fn ends(&self, scope: &StepScope, step: &Step, request: &CopyTable) -> Result<Ends> {
-        let source = self.slot(scope, &request.source.slot)?;
-        let sink = self.slot(scope, &request.sink.slot)?;
+    /// A table as the step's snapshot has it.
+    async fn source(
+        &self,
+        scope: &StepScope,
+        step: &Step,
+        named: &Table,
+    ) -> Result<(Place, Arc<Leader>, catalog::Table)> {
+        let source = self.slot(scope, &named.slot)?;
         let leader = step.leaders.get(scope, &source, Succession::Refuse).await?;
-        let schema = leader.schema(&request.source.schema).await?;
-        let table = schema.get(&request.source.name).cloned().ok_or_else(|| {
-            Error::missing(format!("{} has no table {}", source.identity(), request.source.label()))
-        })?;
+        let schema = leader.schema(&named.schema).await?;
+        let table = schema
+            .get(&named.name)
+            .cloned()
+            .ok_or_else(|| Error::missing(format!("{} has no table {}", source.identity(), named.label())))?;
+        Ok((source, leader, table))
+    }
+
+    fn streams(&self) -> Result<Arc<dyn FileStreams>> {
+        self.files.clone().ok_or_else(|| Error::host("this capability was made without files"))
+    }
+
+    fn file(&self, scope: &StepScope, slot: &SlotName, path: &str) -> Result<FilePlace> {
+        Ok(FilePlace { files: self.streams()?, grant: scope.grant(slot)?.clone(), path: path.to_owned() })
+    }
+
+    fn dump<'a>(
+        &self,
+        scope: &'a StepScope,
+        effect: &'a Effect,
+        request: &'a DumpTable,
+        source: &'a Place,
+        leader: &'a Leader,
+        table: &'a catalog::Table,
+    ) -> Result<Dump<'a>> {
+        let sink = self.file(scope, &request.sink.slot, &request.sink.path)?;
+        Ok(Dump { scope, effect, request, source, leader, table, sink })
+    }
+
+    fn load<'a>(
+        &self,
+        scope: &'a StepScope,
+        effect: &'a Effect,
+        request: &'a LoadTable,
+        sink: &'a Place,
+    ) -> Result<Load<'a>> {
+        let source = self.file(scope, &request.source.slot, &request.source.path)?;
+        Ok(Load { scope, effect, request, source, sink })
+    }
+
+    fn seal<'a>(
+        &self,
+        scope: &'a StepScope,
+        effect: &'a Effect,
+        request: &'a SealArchive,
+    ) -> Result<Seal<'a>> {
+        let sink = self.file(scope, &request.slot, &request.path)?;
+        Ok(Seal { scope, effect, request, sink })
+    }
+
+    async fn ends(&self, scope: &StepScope, step: &Step, request: &CopyTable) -> Result<Ends> {
+        let (source, leader, table) = self.source(scope, step, &request.source).await?;
+        let sink = self.slot(scope, &request.sink.slot)?;
         if source.identity() == sink.identity() && same_table(request) {
             return Err(overlap(&source, &sink, request));
         }
@@ -270,6 +327,15 @@ impl Capability for Postgres {
                 copy::prepare(scope, request, &ends.table)
             }
             Action::CopySequences(request) => Ok(sequences::prepare(scope, request)),
+            Action::DumpTable(request) => {
+                let (source, leader, table) = self.source(scope, &self.step(scope), &request.source).await?;
+                self.dump(scope, effect, request, &source, &leader, &table)?.prepare().await
+            }
+            Action::LoadTable(request) => {
+                let sink = self.slot(scope, &request.sink.slot)?;
+                self.load(scope, effect, request, &sink)?.prepare().await
+            }
+            Action::SealArchive(request) => self.seal(scope, effect, request)?.prepare().await,
             Action::CreateDatabase(request) => {
                 database::prepare(
                     scope,
@@ -313,6 +379,21 @@ impl Capability for Postgres {
                 let leader = step.leaders.get(scope, &source, Succession::Refuse).await?;
                 sequences::perform(scope, &effect.key, request, &leader, &sink).await
             }
+            Action::DumpTable(request) => {
+                let (source, leader, table) = self.source(scope, &step, &request.source).await?;
+                self.dump(scope, effect, request, &source, &leader, &table)?
+                    .perform(preparation, ledger)
+                    .await
+            }
+            Action::LoadTable(request) => {
+                let sink = self.slot(scope, &request.sink.slot)?;
+                self.register(scope, &sink, None).await?;
+                let table = self.sink_table(&step, &sink, &request.sink).await?;
+                self.load(scope, effect, request, &sink)?.perform(preparation, &table).await
+            }
+            Action::SealArchive(request) => {
+                self.seal(scope, effect, request)?.perform(preparation, ledger).await
+            }
             Action::CreateDatabase(request) => {
                 let existed = preparation.before.get("existed") == Some(&Json::Bool(true));
                 let own = self.own(scope, &request.slot)?;
@@ -323,9 +404,20 @@ impl Capability for Postgres {
     }
 
     async fn observe(&self, scope: &StepScope, performed: &Performed) -> Result<Evidence> {
-        let Action::CopyTable(request) = &performed.effect.action else {
-            return Err(Error::invalid(format!("effect `{}` moves no rows", performed.effect.key))
-                .fault(Fault::Plugin));
+        let sink = match &performed.effect.action {
+            Action::CopyTable(request) => &request.sink,
+            Action::LoadTable(request) => &request.sink,
+            Action::DumpTable(request) => {
+                let file = self.file(scope, &request.sink.slot, &request.sink.path)?;
+                return archive::observe_dump(&file, request.sink.compression, performed).await;
+            }
+            Action::SealArchive(request) => {
+                return archive::observe_seal(&self.file(scope, &request.slot, &request.path)?).await;
+            }
+            _ => {
+                return Err(Error::invalid(format!("effect `{}` moves no rows", performed.effect.key))
+                    .fault(Fault::Plugin));
+            }
         };
         let done = performed.done.as_ref().ok_or_else(|| {
             Error::conflict(format!(
@@ -336,11 +428,12 @@ impl Capability for Postgres {
         let fingerprint: Fingerprint = serde_json::from_value(done.fingerprint.clone()).map_err(|e| {
             Error::host(format!("the fingerprint of `{}` can't be read: {e}", performed.effect.key))
         })?;
-        copy::observe(scope, &self.slot(scope, &request.sink.slot)?, request, &fingerprint).await
+        copy::observe(scope, &self.slot(scope, &sink.slot)?, sink, &fingerprint).await
     }
 
     async fn plan_undo(&self, scope: &StepScope, performed: &[Performed]) -> Result<Vec<UndoAction>> {
-        Planner::new(scope, &|slot| self.slot(scope, slot), &self.process).plan(performed).await
+        let file = |slot: &SlotName, path: &str| self.file(scope, slot, path);
+        Planner::new(scope, &|slot| self.slot(scope, slot), &file, &self.process).plan(performed).await
     }
 
     async fn undo(
@@ -352,6 +445,18 @@ impl Capability for Postgres {
     ) -> Result<Json> {
         let request = Request::read(&action.request)?;
         let place = match &request {
+            Request::RemoveFile { slot, path, before, sha256 } => {
+                let file = self.file(scope, slot, path)?;
+                return crate::undo::remove_file(
+                    &file,
+                    &scope.step,
+                    action,
+                    before,
+                    sha256.as_ref(),
+                    discard,
+                )
+                .await;
+            }
             Request::DropDatabase { slot, .. } => self.own(scope, slot)?,
             _ => {
                 let place = self.slot(scope, request.slot())?;
@@ -383,8 +488,8 @@ impl Capability for Postgres {
 #[async_trait]
 impl ArchiveReads for Postgres {
     async fn blocks(&self, grant: &Grant, path: &str, start: u64) -> Result<Vec<Block>> {
-        let _ = (grant, path, start, &self.files);
-        Err(Error::host("archives aren't read yet"))
+        let place = FilePlace { files: self.streams()?, grant: grant.clone(), path: path.to_owned() };
+        archive::blocks(&place, start).await
     }
 }
 

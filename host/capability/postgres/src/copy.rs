@@ -1,12 +1,15 @@
 //! Copies of tables: format, parts, one transaction for each part.
 
+mod landing;
 mod part;
 
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use godwit_model::capability::{Ledger, StepScope};
-use godwit_model::effect::{Class, Consistency, CopyTable, Done, Estimate, Evidence, Preparation};
+use godwit_model::effect::{
+    Class, Consistency, CopyTable, Done, Estimate, Evidence, Preparation, Table as Named,
+};
 use godwit_model::{EffectKey, Error, Fault, Json, Result, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -20,6 +23,7 @@ use crate::gate;
 use crate::place::Place;
 use crate::quote::{idents, qualified};
 use crate::snapshot::Leader;
+pub use landing::Landing;
 use part::Job;
 
 /// A table is split where it is larger than this; parts are about this large.
@@ -302,10 +306,9 @@ fn only(name: &str, partitioned: bool) -> String {
 pub async fn observe(
     scope: &StepScope,
     sink: &Place,
-    request: &CopyTable,
+    table: &Named,
     fingerprint: &Fingerprint,
 ) -> Result<Evidence> {
-    let table = &request.sink;
     let name = only(&qualified(&table.schema, &table.name), fingerprint.partitioned);
     let sql = format!(
         "COPY (SELECT {} FROM {name}) TO STDOUT WITH (FORMAT {})",
@@ -335,8 +338,6 @@ fn from_json<T: serde::de::DeserializeOwned>(json: &Json) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
-    use godwit_model::effect::Table as Named;
-
     use super::*;
 
     fn table(bytes: u64) -> Table {

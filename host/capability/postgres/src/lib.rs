@@ -3,6 +3,7 @@
 //! Guests' queries pass a gate and run READ ONLY; SQL effects carry markers; tables move by COPY over a connection of
 //! our own, under one exported snapshot; all of it can be resumed, observed and undone.
 
+mod archive;
 mod capability;
 mod catalog;
 mod config;

@@ -95,6 +95,22 @@ pub async fn begin_again(
         }
         session.keep();
     }
+    // A sealed archive is whole, of whatever snapshot its rows are.
+    let is_sealed = |performed: &Performed| {
+        matches!(performed.effect.action, Action::SealArchive(_)) && performed.done.is_some()
+    };
+    let sealed = known.iter().any(is_sealed);
+    for performed in known {
+        let Action::DumpTable(request) = &performed.effect.action else { continue };
+        if request.consistency != Consistency::Snapshot {
+            continue;
+        }
+        let leader = leaders.get(scope, &place(&request.source.slot)?, Succession::BeginAgain).await?;
+        let stale = generation_of(performed).is_some_and(|g| g != u64::from(leader.generation));
+        if stale && !sealed {
+            redo.insert(performed.effect.key.clone());
+        }
+    }
     // In the order of submission.
     Ok(known
         .iter()

@@ -2,10 +2,13 @@
 
 use bytes::{Bytes, BytesMut};
 use godwit_model::capability::{Progress, StepScope};
+use godwit_model::effect::Table;
 use godwit_model::plugin::Pipe;
 use godwit_model::{Error, Json, Result};
+use serde_json::json;
 use tokio::sync::mpsc;
 
+use crate::catalog::{self, Column};
 use crate::digest::{Format, RowFold, RowSum};
 use crate::errors::Failure;
 use crate::wire::{Wire, put_frame};
@@ -15,7 +18,55 @@ const AHEAD: usize = 4;
 /// What a transform gets at once.
 const CHUNK: usize = 1 << 20;
 /// The largest row that a transform may get.
-const MAX_ROW: usize = 64 << 20;
+pub const MAX_TRANSFORMED_ROW: usize = 64 << 20;
+
+/// Where rows of COPY text come from.
+pub trait TextSource: Send {
+    /// Appends whole rows until `rows` holds `enough` bytes. False when there are no more.
+    fn rows(
+        &mut self,
+        rows: &mut BytesMut,
+        enough: usize,
+    ) -> impl Future<Output = Result<bool, Failure>> + Send;
+}
+
+/// Where COPY text goes.
+pub trait TextSink: Send {
+    fn text(&mut self, text: &[u8]) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// A started COPY TO STDOUT in text format.
+pub struct Rows<'a> {
+    pub wire: &'a mut Wire,
+    /// In bytes.
+    pub max_row: usize,
+}
+
+impl TextSource for Rows<'_> {
+    async fn rows(&mut self, rows: &mut BytesMut, enough: usize) -> Result<bool, Failure> {
+        self.wire.copy_rows(rows, enough, self.max_row).await
+    }
+}
+
+/// A started COPY FROM STDIN in text format.
+pub struct Lines<'a> {
+    pub wire: &'a mut Wire,
+    frame: BytesMut,
+}
+
+impl<'a> Lines<'a> {
+    pub fn new(wire: &'a mut Wire) -> Self {
+        Self { wire, frame: BytesMut::new() }
+    }
+}
+
+impl TextSink for Lines<'_> {
+    async fn text(&mut self, text: &[u8]) -> Result<(), Failure> {
+        self.frame.clear();
+        put_frame(text, &mut self.frame);
+        self.wire.copy_send(&self.frame).await
+    }
+}
 
 /// Counts for the display.
 pub struct Counter<'a> {
@@ -63,10 +114,10 @@ pub async fn forward(
     Ok(sum)
 }
 
-/// Moves rows through transforms: whole rows of COPY text in, COPY text out.
-pub async fn transform(
-    source: &mut Wire,
-    sink: &mut Wire,
+/// Moves rows of COPY text, through transforms where there are any: whole rows in, COPY text out.
+pub async fn text(
+    mut source: impl TextSource,
+    mut sink: impl TextSink,
     mut pipes: Vec<Box<dyn Pipe>>,
     counter: &Counter<'_>,
 ) -> Result<RowSum, Failure> {
@@ -74,8 +125,7 @@ pub async fn transform(
     let read = async move {
         loop {
             let mut chunk = BytesMut::with_capacity(CHUNK + CHUNK / 4);
-            let more =
-                source.copy_rows(&mut chunk, CHUNK, MAX_ROW).await.map_err(|e| e.context(counter.label))?;
+            let more = source.rows(&mut chunk, CHUNK).await.map_err(|e| e.context(counter.label))?;
             if !chunk.is_empty() && chunks.send(chunk.freeze()).await.is_err() || !more {
                 return Ok::<_, Failure>(());
             }
@@ -84,16 +134,20 @@ pub async fn transform(
     let write = async move {
         let mut out = TextOut::default();
         while let Some(chunk) = arrived.recv().await {
+            if pipes.is_empty() {
+                out.send(&mut sink, &chunk, counter).await?;
+                continue;
+            }
             let text = through(&mut pipes, &chunk).await?;
-            out.send(sink, &text, counter).await?;
+            out.send(&mut sink, &text, counter).await?;
         }
         // Each pipe's rest runs through those behind it.
         for index in 0..pipes.len() {
             let rest = pipes[index].finish().await?;
             let text = through(&mut pipes[index + 1..], &rest).await?;
-            out.send(sink, &text, counter).await?;
+            out.send(&mut sink, &text, counter).await?;
         }
-        out.end(sink, counter).await
+        out.end(&mut sink, counter).await
     };
     let ((), sum) = tokio::try_join!(read, write)?;
     Ok(sum)
@@ -116,18 +170,22 @@ struct TextOut {
     sum: RowSum,
     /// A row whose end hasn't come yet.
     open: Vec<u8>,
-    frame: BytesMut,
 }
 
 impl TextOut {
-    async fn send(&mut self, sink: &mut Wire, text: &[u8], counter: &Counter<'_>) -> Result<(), Failure> {
+    async fn send(
+        &mut self,
+        sink: &mut impl TextSink,
+        text: &[u8],
+        counter: &Counter<'_>,
+    ) -> Result<(), Failure> {
         if text.is_empty() {
             return Ok(());
         }
         let before = self.sum.rows;
         // COPY text escapes line breaks within values, so each one ends a row (manual, COPY, «Text Format»).
         let mut rest = text;
-        while let Some(end) = rest.iter().position(|b| *b == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', rest) {
             let (row, after) = rest.split_at(end + 1);
             if self.open.is_empty() {
                 self.sum.row(row);
@@ -139,19 +197,31 @@ impl TextOut {
             rest = after;
         }
         self.open.extend_from_slice(rest);
-        self.frame.clear();
-        put_frame(text, &mut self.frame);
-        sink.copy_send(&self.frame).await?;
+        sink.text(text).await?;
         counter.add(self.sum.rows - before, text.len() as u64);
         Ok(())
     }
 
-    async fn end(mut self, sink: &mut Wire, counter: &Counter<'_>) -> Result<RowSum, Failure> {
+    async fn end(mut self, sink: &mut impl TextSink, counter: &Counter<'_>) -> Result<RowSum, Failure> {
         if !self.open.is_empty() {
             self.send(sink, b"\n", counter).await?;
         }
         Ok(self.sum)
     }
+}
+
+/// A stream's description for a transform; see `transform` in the WIT.
+pub fn shape(named: &Table, table: &catalog::Table, columns: &[&Column]) -> Json {
+    let columns: Vec<Json> =
+        columns.iter().map(|column| json!({ "name": column.name, "type": column.r#type })).collect();
+    json!({
+        "kind": "table",
+        "schema": named.schema,
+        "table": named.name,
+        "root": table.root,
+        "columns": columns,
+        "format": "text",
+    })
 }
 
 /// The pipes of one part.

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use godwit_model::capability::{Performed, StepScope, UndoAction};
-use godwit_model::effect::Action;
-use godwit_model::{EffectKey, Error, Json, Result, RunId, SlotName};
+use godwit_model::effect::{Action, CopyTable, LoadTable};
+use godwit_model::{Digest, EffectKey, Error, Json, Result, RunId, SlotName, StepId};
 use serde::{Deserialize, Serialize};
 
+use crate::archive::{Before, FilePlace, Written};
 use crate::copy::{Fingerprint as Copied, PartDone};
 use crate::emptying::{self, Filled};
 use crate::execute::{self, UndoSql};
@@ -20,9 +21,28 @@ use crate::{database, marker, orphans};
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Request {
     Sql(UndoSql),
-    Empty { slot: SlotName, tables: Vec<Filled>, run: Option<RunId> },
-    Sequences { slot: SlotName, before: Vec<State>, set: Vec<State>, run: Option<RunId> },
-    DropDatabase { slot: SlotName, name: String },
+    Empty {
+        slot: SlotName,
+        tables: Vec<Filled>,
+        run: Option<RunId>,
+    },
+    Sequences {
+        slot: SlotName,
+        before: Vec<State>,
+        set: Vec<State>,
+        run: Option<RunId>,
+    },
+    DropDatabase {
+        slot: SlotName,
+        name: String,
+    },
+    RemoveFile {
+        slot: SlotName,
+        path: String,
+        before: Before,
+        /// What the run left there, where that is known.
+        sha256: Option<Digest>,
+    },
 }
 
 impl Request {
@@ -37,7 +57,10 @@ impl Request {
     pub fn slot(&self) -> &SlotName {
         match self {
             Self::Sql(sql) => &sql.slot,
-            Self::Empty { slot, .. } | Self::Sequences { slot, .. } | Self::DropDatabase { slot, .. } => slot,
+            Self::Empty { slot, .. }
+            | Self::Sequences { slot, .. }
+            | Self::DropDatabase { slot, .. }
+            | Self::RemoveFile { slot, .. } => slot,
         }
     }
 
@@ -46,7 +69,7 @@ impl Request {
         match self {
             Self::Sql(sql) => sql.run.as_ref(),
             Self::Empty { run, .. } | Self::Sequences { run, .. } => run.as_ref(),
-            Self::DropDatabase { .. } => None,
+            Self::DropDatabase { .. } | Self::RemoveFile { .. } => None,
         }
     }
 }
@@ -63,6 +86,8 @@ pub struct Planner<'a> {
     pub scope: &'a StepScope,
     /// Finds the database behind a slot.
     pub place: &'a (dyn Fn(&SlotName) -> Result<Place> + Sync),
+    /// Finds a file behind a slot.
+    pub file: &'a (dyn Fn(&SlotName, &str) -> Result<FilePlace> + Sync),
     pub process: &'a str,
     markers: HashMap<String, Vec<Found>>,
     /// By slot: the action that empties all tables.
@@ -83,11 +108,13 @@ impl<'a> Planner<'a> {
     pub fn new(
         scope: &'a StepScope,
         place: &'a (dyn Fn(&SlotName) -> Result<Place> + Sync),
+        file: &'a (dyn Fn(&SlotName, &str) -> Result<FilePlace> + Sync),
         process: &'a str,
     ) -> Self {
         Self {
             scope,
             place,
+            file,
             process,
             markers: HashMap::new(),
             emptying: BTreeMap::new(),
@@ -111,6 +138,11 @@ impl<'a> Planner<'a> {
         let key = &performed.effect.key;
         let run = run_of(performed);
         let slot = performed.effect.action.sink().clone();
+        match &performed.effect.action {
+            Action::DumpTable(request) => return self.made(performed, slot, &request.sink.path).await,
+            Action::SealArchive(request) => return self.made(performed, slot, &request.path).await,
+            _ => {}
+        }
         let place = (self.place)(&slot)?;
         match &performed.effect.action {
             Action::ExecuteSql(request) => {
@@ -119,13 +151,10 @@ impl<'a> Planner<'a> {
                 let action = execute::plan_undo(&place, performed, request, run, marked).await?;
                 self.actions.push(action);
             }
-            Action::CopyTable(request) => {
+            Action::CopyTable(CopyTable { sink, .. }) | Action::LoadTable(LoadTable { sink, .. }) => {
                 let filled = match &performed.done {
                     Some(done) => Some(read::<Copied>(&done.fingerprint)?.filled),
-                    None => {
-                        self.partly(&place, run.as_ref(), key, &request.sink.schema, &request.sink.name)
-                            .await?
-                    }
+                    None => self.partly(&place, run.as_ref(), key, &sink.schema, &sink.name).await?,
                 };
                 let Some(filled) = filled else { return Ok(()) };
                 let at = self.actions.len();
@@ -201,6 +230,34 @@ impl<'a> Planner<'a> {
                 return Err(Error::host(format!("{other:?} isn't an effect of the postgres capability")));
             }
         }
+        Ok(())
+    }
+
+    /// A file that an effect has made, wholly or in part.
+    async fn made(&mut self, performed: &Performed, slot: SlotName, path: &str) -> Result<()> {
+        let key = &performed.effect.key;
+        let before = Before::read(&performed.preparation.before)?;
+        let written = Written::of(performed)?.map(|written| written.sha256);
+        let there = (self.file)(&slot, path)?.digest().await?;
+        let changed = match (&written, &there) {
+            // It went into a sealed file, or somebody has removed it.
+            (Some(_), None) => return Ok(()),
+            (None, None) => None,
+            (Some(written), Some(there)) if written == there => None,
+            (Some(_), Some(_)) => Some(format!("`{path}` has been changed since the run wrote it")),
+            (None, Some(_)) => {
+                Some(format!("`{path}` is there, and the run was cut off before it noted what it wrote"))
+            }
+        };
+        self.actions.push(Some(UndoAction {
+            key: EffectKey::new(format!("undo/{key}")),
+            title: format!("delete {path}"),
+            takes_back: vec![key.clone()],
+            irreversible: None,
+            changed,
+            details: Vec::new(),
+            request: Request::RemoveFile { slot, path: path.to_owned(), before, sha256: written }.json()?,
+        }));
         Ok(())
     }
 
@@ -305,7 +362,27 @@ fn joined(changes: Vec<String>) -> Option<String> {
     (!changes.is_empty()).then(|| changes.join("; "))
 }
 
-/// Performs an action; the place's markers are prepared for the undo's run, except to drop a database.
+/// Deletes a file that a run has made.
+pub async fn remove_file(
+    file: &FilePlace,
+    step: &StepId,
+    action: &UndoAction,
+    before: &Before,
+    sha256: Option<&Digest>,
+    discard: bool,
+) -> Result<Json> {
+    if let Some(there) = file.digest().await?
+        && !discard
+        && sha256 != Some(&there)
+    {
+        return Err(Error::conflict(format!("`{}` isn't what the run left there", file.path))
+            .hint(format!("look at it, then allow it by `--discard-later-changes {step}/{}`", action.key)));
+    }
+    file.remove(before.clone()).await?;
+    Ok(serde_json::json!({ "deleted": file.path }))
+}
+
+/// Performs an action in a database; the place's markers are prepared for the undo's run, except to drop a database.
 pub async fn perform(
     scope: &StepScope,
     place: &Place,
@@ -321,6 +398,9 @@ pub async fn perform(
         }
         Request::Sequences { before, set, .. } => {
             guarded(scope, place, action, discard, Guarded::Sequences { before, set }).await?;
+        }
+        Request::RemoveFile { .. } => {
+            return Err(Error::host("deleting a file isn't done in a database"));
         }
         Request::DropDatabase { name, .. } => {
             let dropped = database::drop_it(place, name, discard).await?;

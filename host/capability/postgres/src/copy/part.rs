@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use godwit_model::capability::StepScope;
 use godwit_model::effect::{Consistency, CopyTable};
-use godwit_model::{EffectKey, Error, Json, Result};
-use serde_json::json;
+use godwit_model::{EffectKey, Error, Result};
 
-use super::{Ends, PartDone, Plan, Range, only};
+use super::landing::Landing;
+use super::{Ends, PartDone, Plan, Range};
 use crate::catalog::{Column, Table};
 use crate::errors::Failure;
 use crate::gate;
 use crate::marker::{self, Marker};
 use crate::pool::{Lease, Permit};
-use crate::quote::{ident, idents, qualified};
-use crate::transfer::{self, Counter};
+use crate::quote::{idents, qualified};
+use crate::transfer::{self, Counter, Lines, MAX_TRANSFORMED_ROW, Rows};
 use crate::wire::Wire;
 
 /// One copy's parts, as they share what they need.
@@ -34,7 +34,8 @@ impl Job<'_> {
     pub async fn part(&self, index: u32, range: Range) -> Result<PartDone> {
         let (mut source, mut sink) = self.connect().await?;
         let marker = Marker::of(self.scope, self.key, index);
-        let begin = self.sink_sql(&marker);
+        let landing = self.landing();
+        let begin = landing.begin(&marker);
         let out =
             format!("COPY ({}) TO STDOUT WITH (FORMAT {})", self.select(range)?, self.plan.format.name());
         let (begun, started) = tokio::join!(sink.copy_in(&begin), source.copy_out(&out));
@@ -51,8 +52,14 @@ impl Job<'_> {
         let label = self.request.source.label();
         let counter = Counter { progress: self.scope.progress.as_ref(), label: &label };
         let moved = if self.scope.transforms.applies(&label) {
-            let pipes = transfer::pipes(self.scope, &label, &self.shape()).await?;
-            transfer::transform(&mut source, &mut sink, pipes, &counter).await
+            let pipes = transfer::pipes(
+                self.scope,
+                &label,
+                &transfer::shape(&self.request.source, &self.ends.table, self.columns),
+            )
+            .await?;
+            let rows = Rows { wire: &mut source, max_row: MAX_TRANSFORMED_ROW };
+            transfer::text(rows, Lines::new(&mut sink), pipes, &counter).await
         } else {
             transfer::forward(&mut source, &mut sink, self.plan.format, &counter).await
         };
@@ -61,21 +68,8 @@ impl Job<'_> {
             // Before the sink commits: a source that came out empty has to be empty.
             self.prove_empty_by(&mut source).await?;
         }
-        let mut done = PartDone { sum, generation: self.ends.leader.generation, found_rows, xid: 0 };
-        let note = serde_json::to_string(&done).map_err(|e| Error::host(e.to_string()))?;
-        let replies =
-            sink.copy_end(&self.end_sql(&marker, &note)).await.map_err(|failure| self.named(failure))?;
-        let taken = replies.first().map_or(0, |reply| reply.affected());
-        if taken != sum.rows {
-            return Err(Error::failed(format!(
-                "copy of {label}: {} rows were sent, and {} took {taken}",
-                sum.rows,
-                self.request.sink.label()
-            ))
-            .hint("look for a trigger or a rule that keeps rows out of the target"));
-        }
-        let xid = replies.iter().rev().find_map(|reply| reply.one());
-        done.xid = xid.and_then(|xid| xid.parse().ok()).unwrap_or(0);
+        let done = PartDone { sum, generation: self.ends.leader.generation, found_rows, xid: 0 };
+        let done = landing.finish(&mut sink, &marker, done).await?;
         source.keep();
         sink.keep();
         Ok(done)
@@ -116,55 +110,19 @@ impl Job<'_> {
         Ok(sql)
     }
 
-    /// The sink's transaction up to the rows: one request.
-    fn sink_sql(&self, marker: &Marker<'_>) -> String {
-        let sink = &self.request.sink;
-        let name = qualified(&sink.schema, &sink.name);
-        let mut sql = format!("BEGIN; {}; ", marker.insert());
-        if self.plan.found_rows.is_none() {
-            sql.push_str(&format!("SELECT EXISTS (SELECT 1 FROM {}); ", self.sink_only()));
+    fn landing(&self) -> Landing<'_> {
+        Landing {
+            sink: &self.request.sink,
+            table: self.sink_table,
+            format: self.plan.format,
+            found_rows: self.plan.found_rows,
+            label: &self.request.source,
         }
-        for trigger in &self.sink_table.triggers {
-            sql.push_str(&format!("ALTER TABLE {name} DISABLE TRIGGER {}; ", ident(&trigger.name)));
-        }
-        let columns = match sink.columns.as_slice() {
-            [] => String::new(),
-            columns => format!(" ({})", idents(columns.iter().map(String::as_str))),
-        };
-        sql.push_str(&format!("COPY {name}{columns} FROM STDIN WITH (FORMAT {})", self.plan.format.name()));
-        sql
-    }
-
-    fn end_sql(&self, marker: &Marker<'_>, note: &str) -> String {
-        let name = qualified(&self.request.sink.schema, &self.request.sink.name);
-        let mut sql = String::new();
-        for trigger in &self.sink_table.triggers {
-            let how = if trigger.enabled == "A" { "ENABLE ALWAYS" } else { "ENABLE" };
-            sql.push_str(&format!("ALTER TABLE {name} {how} TRIGGER {}; ", ident(&trigger.name)));
-        }
-        sql.push_str(&format!("{}; COMMIT", marker.annotate(note)));
-        sql
-    }
-
-    fn sink_only(&self) -> String {
-        only(&qualified(&self.request.sink.schema, &self.request.sink.name), self.sink_table.kind == "p")
     }
 
     /// The marker was there: the part is done, and the marker says with what.
-    async fn was_done(&self, mut sink: Lease<Wire>, marker: &Marker<'_>) -> Result<PartDone> {
-        let lost = || {
-            Error::conflict(format!(
-                "copy of {}: its marker in the sink can't be read",
-                self.request.source.label()
-            ))
-        };
-        sink.simple("ROLLBACK").await?;
-        let replies = sink.simple(&marker.select()).await?;
-        sink.keep();
-        let row = replies.first().and_then(|reply| reply.rows.first()).ok_or_else(lost)?;
-        let [Some(note), Some(xid)] = row.as_slice() else { return Err(lost()) };
-        let mut done: PartDone = serde_json::from_str(note).map_err(|_| lost())?;
-        done.xid = xid.parse().map_err(|_| lost())?;
+    async fn was_done(&self, sink: Lease<Wire>, marker: &Marker<'_>) -> Result<PartDone> {
+        let done = self.landing().was_done(sink, marker).await?;
         if self.request.consistency == Consistency::Snapshot && done.generation != self.ends.leader.generation
         {
             return Err(Error::conflict(format!(
@@ -199,20 +157,6 @@ impl Job<'_> {
         self.prove_empty_by(&mut source).await?;
         source.keep();
         Ok(())
-    }
-
-    /// The stream's description for a transform; see `transform` in the WIT.
-    fn shape(&self) -> Json {
-        let columns: Vec<Json> =
-            self.columns.iter().map(|column| json!({ "name": column.name, "type": column.r#type })).collect();
-        json!({
-            "kind": "table",
-            "schema": self.request.source.schema,
-            "table": self.request.source.name,
-            "root": self.ends.table.root,
-            "columns": columns,
-            "format": "text",
-        })
     }
 
     fn named(&self, failure: Failure) -> Error {

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archiving;
 mod copying;
 mod encrypting;
 mod executing;

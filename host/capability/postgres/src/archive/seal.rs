@@ -1,0 +1,130 @@
+//! The file that makes an archive whole: a table of contents, or a script put together from what was dumped.
+
+use std::io::{self, Write};
+
+use godwit_model::capability::{Ledger, StepScope};
+use godwit_model::effect::{Class, Done, Effect, Evidence, Piece, Preparation, SealArchive};
+use godwit_model::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::dump::Counting;
+use super::{Before, FilePlace, Written, io_error};
+
+const BUFFER: usize = 1 << 18;
+
+/// One archive's last file.
+pub struct Seal<'a> {
+    pub scope: &'a StepScope,
+    pub effect: &'a Effect,
+    pub request: &'a SealArchive,
+    pub sink: FilePlace,
+}
+
+/// What is noted of the whole file before it gets its name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Noted {
+    #[serde(flatten)]
+    written: Written,
+    bytes: u64,
+}
+
+impl Seal<'_> {
+    pub async fn prepare(&self) -> Result<Preparation> {
+        let dumped = self.dumped().count();
+        let before = Before::of(self.scope, &self.effect.key, &self.sink).await?;
+        let details = match dumped {
+            0 => Vec::new(),
+            1 => vec!["put together with 1 dumped file".to_owned()],
+            count => vec![format!("put together with {count} dumped files")],
+        };
+        Ok(Preparation {
+            class: Class::Creates,
+            irreversible: None,
+            title: format!("seal {}", self.request.path),
+            details,
+            diff: None,
+            estimate: None,
+            before: serde_json::to_value(before).map_err(|e| Error::host(e.to_string()))?,
+        })
+    }
+
+    pub async fn perform(&self, preparation: &Preparation, ledger: &dyn Ledger) -> Result<Done> {
+        let before = Before::read(&preparation.before)?;
+        let noted = match self.sink.digest().await? {
+            Some(there) => {
+                let noted: Option<Noted> = match ledger.get("written").await? {
+                    Some(json) => Some(serde_json::from_value(json).map_err(|e| {
+                        Error::host(format!("`{}`: its journal entry can't be read: {e}", self.request.path))
+                    })?),
+                    None => None,
+                };
+                noted.filter(|noted| noted.written.sha256 == there).ok_or_else(|| self.sink.taken())?
+            }
+            None => {
+                let noted = self.write(&before).await?;
+                let json = serde_json::to_value(&noted).map_err(|e| Error::host(e.to_string()))?;
+                ledger.set("written", json).await?;
+                self.sink.commit(&before.tag).await?;
+                noted
+            }
+        };
+        for path in self.dumped() {
+            // The temporary file of a dump is long gone, and so is the folder's emptiness.
+            let none = Before { tag: before.tag.clone(), folders: Vec::new() };
+            self.sink.beside(path).remove(none).await?;
+        }
+        Ok(Done {
+            result: json!({ "bytes": noted.bytes }),
+            evidence: Some(Evidence {
+                items: 1,
+                bytes: noted.bytes,
+                digest: format!("sha256:{}", noted.written.sha256),
+            }),
+            fingerprint: serde_json::to_value(&noted.written).map_err(|e| Error::host(e.to_string()))?,
+            notes: Vec::new(),
+        })
+    }
+
+    fn dumped(&self) -> impl Iterator<Item = &str> {
+        self.request.pieces.iter().filter_map(|piece| match piece {
+            Piece::Dumped { path } => Some(path.as_str()),
+            Piece::Text { .. } => None,
+        })
+    }
+
+    async fn write(&self, before: &Before) -> Result<Noted> {
+        let (pieces, tag) = (self.request.pieces.clone(), before.tag.clone());
+        self.sink
+            .blocking(move |files, grant, path| {
+                let failed = |e: io::Error| io_error(&format!("writing `{path}`"), &e);
+                let file = files.begin(grant, path, &tag)?;
+                let mut to = io::BufWriter::with_capacity(BUFFER, Counting::new(file));
+                for piece in &pieces {
+                    match piece {
+                        Piece::Text { bytes } => to.write_all(bytes).map_err(failed)?,
+                        Piece::Dumped { path } => {
+                            let mut from = files.open(grant, path)?;
+                            io::copy(&mut from, &mut to).map_err(failed)?;
+                        }
+                    }
+                }
+                let to = to.into_inner().map_err(|e| failed(e.into_error()))?;
+                let packed = to.end();
+                Ok(Noted { written: Written { sha256: packed.sha256, generation: 0 }, bytes: packed.bytes })
+            })
+            .await
+    }
+}
+
+/// What the sealed file holds now.
+pub async fn observe(place: &FilePlace) -> Result<Evidence> {
+    let sha256 = place.made().await?;
+    let bytes = place
+        .blocking(|files, grant, path| {
+            let metadata = files.open(grant, path)?.metadata();
+            metadata.map(|metadata| metadata.len()).map_err(|e| io_error(&format!("`{path}`"), &e))
+        })
+        .await?;
+    Ok(Evidence { items: 1, bytes, digest: format!("sha256:{sha256}") })
+}

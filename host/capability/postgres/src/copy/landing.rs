@@ -1,0 +1,93 @@
+//! The sink's side of what fills a table: one transaction that begins with its marker and ends with its annotation.
+
+use godwit_model::effect::Table as Named;
+use godwit_model::{Error, Result};
+
+use super::{PartDone, only};
+use crate::catalog::Table;
+use crate::digest::Format;
+use crate::errors::Failure;
+use crate::marker::Marker;
+use crate::pool::Lease;
+use crate::quote::{ident, idents, qualified};
+use crate::wire::Wire;
+
+/// One transaction that fills a table, or a part of it.
+pub struct Landing<'a> {
+    pub sink: &'a Named,
+    pub table: &'a Table,
+    pub format: Format,
+    /// Whether the sink held rows before; `None`: the transaction finds out, by the third of its statements.
+    pub found_rows: Option<bool>,
+    /// What is copied, for messages.
+    pub label: &'a Named,
+}
+
+impl Landing<'_> {
+    /// The transaction up to the rows: one request.
+    pub fn begin(&self, marker: &Marker<'_>) -> String {
+        let name = qualified(&self.sink.schema, &self.sink.name);
+        let mut sql = format!("BEGIN; {}; ", marker.insert());
+        if self.found_rows.is_none() {
+            sql.push_str(&format!("SELECT EXISTS (SELECT 1 FROM {}); ", only(&name, self.table.kind == "p")));
+        }
+        for trigger in &self.table.triggers {
+            sql.push_str(&format!("ALTER TABLE {name} DISABLE TRIGGER {}; ", ident(&trigger.name)));
+        }
+        let columns = match self.sink.columns.as_slice() {
+            [] => String::new(),
+            columns => format!(" ({})", idents(columns.iter().map(String::as_str))),
+        };
+        sql.push_str(&format!("COPY {name}{columns} FROM STDIN WITH (FORMAT {})", self.format.name()));
+        sql
+    }
+
+    /// Ends the rows and commits; `done` comes back with the transaction's number.
+    pub async fn finish(&self, sink: &mut Wire, marker: &Marker<'_>, mut done: PartDone) -> Result<PartDone> {
+        let note = serde_json::to_string(&done).map_err(|e| Error::host(e.to_string()))?;
+        let replies = sink.copy_end(&self.end(marker, &note)).await.map_err(|failure| self.named(failure))?;
+        let taken = replies.first().map_or(0, |reply| reply.affected());
+        if taken != done.sum.rows {
+            return Err(Error::failed(format!(
+                "copy of {}: {} rows were sent, and {} took {taken}",
+                self.label.label(),
+                done.sum.rows,
+                self.sink.label()
+            ))
+            .hint("look for a trigger or a rule that keeps rows out of the target"));
+        }
+        let xid = replies.iter().rev().find_map(|reply| reply.one());
+        done.xid = xid.and_then(|xid| xid.parse().ok()).unwrap_or(0);
+        Ok(done)
+    }
+
+    fn end(&self, marker: &Marker<'_>, note: &str) -> String {
+        let name = qualified(&self.sink.schema, &self.sink.name);
+        let mut sql = String::new();
+        for trigger in &self.table.triggers {
+            let how = if trigger.enabled == "A" { "ENABLE ALWAYS" } else { "ENABLE" };
+            sql.push_str(&format!("ALTER TABLE {name} {how} TRIGGER {}; ", ident(&trigger.name)));
+        }
+        sql.push_str(&format!("{}; COMMIT", marker.annotate(note)));
+        sql
+    }
+
+    /// The marker was there: the transaction is done, and the marker says with what.
+    pub async fn was_done(&self, mut sink: Lease<Wire>, marker: &Marker<'_>) -> Result<PartDone> {
+        let lost = || {
+            Error::conflict(format!("copy of {}: its marker in the sink can't be read", self.label.label()))
+        };
+        sink.simple("ROLLBACK").await?;
+        let replies = sink.simple(&marker.select()).await?;
+        sink.keep();
+        let row = replies.first().and_then(|reply| reply.rows.first()).ok_or_else(lost)?;
+        let [Some(note), Some(xid)] = row.as_slice() else { return Err(lost()) };
+        let mut done: PartDone = serde_json::from_str(note).map_err(|_| lost())?;
+        done.xid = xid.parse().map_err(|_| lost())?;
+        Ok(done)
+    }
+
+    fn named(&self, failure: Failure) -> Error {
+        Error::from(failure).context(format!("copy of {}", self.label.label()))
+    }
+}
