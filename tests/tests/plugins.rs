@@ -75,6 +75,35 @@ fn masks_columns_in_the_path_of_a_copy_and_fails_closed() {
     godwit.ok(&["undo", &run, "--yes"]);
     assert_eq!(tables(), "0");
 
+    // A rule for a table that no label lets through the mask, or that isn't there, fails the plan.
+    for (other, hint) in
+        [("public.datasets", "add `public.datasets` to its `labels`"), ("public.dataset", "mend")]
+    {
+        let rules = format!(
+            r#"{{ "public.invitations": {{ "email": {{ "mask": "null" }} }}, "{other}": {{ "name": {{ "mask": "null" }} }} }}"#
+        );
+        godwit.write("unmet.json", masked_copy(r#""public.invitations""#, &rules));
+        let ran = godwit.run(&["run", "unmet.json", "--yes"]);
+        assert_ne!(ran.code, Some(0), "{ran}");
+        assert!(ran.stderr.contains(&format!("rules for `{other}`")) && ran.stderr.contains(hint), "{ran}");
+        assert_eq!(tables(), "0");
+    }
+
+    // A partition is met by the name of its root.
+    let visits = "CREATE TABLE visits (id int, who text) PARTITION BY RANGE (id);
+        CREATE TABLE visits_1 PARTITION OF visits FOR VALUES FROM (0) TO (10);
+        CREATE TABLE visits_2 PARTITION OF visits FOR VALUES FROM (10) TO (20);
+        INSERT INTO visits SELECT i, 'someone' FROM generate_series(1, 15) i";
+    source.psql("labeler", visits).unwrap();
+    let rules = r#"{ "public.visits": { "who": { "mask": "fixed", "value": "nobody" } } }"#;
+    godwit.write("parts.json", masked_copy(r#""public.visits_*""#, rules));
+    godwit.ok(&["run", "parts.json", "--yes"]);
+    let who = "SELECT string_agg(DISTINCT who, ',') || count(*) FROM visits";
+    assert_eq!(target.psql("app", who).unwrap(), "nobody15");
+    let (run, _) = godwit.newest_run().unwrap();
+    godwit.ok(&["undo", &run, "--yes"]);
+    assert_eq!(tables(), "0");
+
     // A table that goes through the mask, but that no rule names, fails the run; nothing of it arrives.
     godwit.write("missed.json", masked_copy(r#""public.invitations", "public.datasets""#, mask));
     let ran = godwit.run(&["run", "missed.json", "--yes"]);

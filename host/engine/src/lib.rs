@@ -13,6 +13,7 @@ mod run;
 mod run_id;
 mod scope;
 mod session;
+mod transforms;
 mod undo;
 mod world;
 

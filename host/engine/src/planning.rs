@@ -14,6 +14,7 @@ use crate::rooms::Rooms;
 use crate::run::Engine;
 use crate::scope::PlanNotes;
 use crate::session::{Backing, Session};
+use crate::transforms::Transfer;
 use crate::world::PlannedWorld;
 
 /// The record of one step's planned effects.
@@ -25,6 +26,7 @@ pub(crate) struct PlannedStep {
 #[derive(Default)]
 struct Recorded {
     effects: Vec<PlannedEffect>,
+    transfers: Vec<Transfer>,
     outcomes: VecDeque<Outcome>,
     log: Vec<String>,
 }
@@ -46,10 +48,15 @@ impl PlannedStep {
             let capability = rooms.capabilities.named(effect.action.capability());
             let sink = scope.grant(effect.action.sink())?;
             let identity = rooms.capabilities.for_kind(sink.kind).identity(sink)?;
-            let preparation = match capability.prepare(scope, &effect).await {
-                Ok(preparation) => preparation,
+            let (preparation, transfer) = match capability.prepare(scope, &effect).await {
+                Ok(preparation) => {
+                    let transfer = Transfer::of(rooms, &effect, Some(&preparation));
+                    (preparation, transfer)
+                }
                 // The database is made by this very plan: there is nothing yet to look at.
-                Err(_) if world.is_planned_database(&identity) => unseen(&effect.action),
+                Err(_) if world.is_planned_database(&identity) => {
+                    (unseen(&effect.action), Transfer::of(rooms, &effect, None))
+                }
                 Err(error) => return Err(error.context(format!("effect `{}`", effect.key))),
             };
             world.touch(&scope.step, &effect.action, sink, &identity);
@@ -64,6 +71,7 @@ impl PlannedStep {
                 key: effect.key.clone(),
                 result: Err(Error::pending(format!("effect `{}` is only planned", effect.key))),
             });
+            recorded.transfers.extend(transfer);
             recorded.effects.push(PlannedEffect { request: effect.request_digest(), effect, preparation });
         }
         Ok(())
@@ -80,8 +88,8 @@ impl PlannedStep {
         (std::mem::take(&mut recorded.effects), std::mem::take(&mut recorded.log))
     }
 
-    pub fn labels(&self) -> Vec<String> {
-        self.lock().effects.iter().filter_map(|planned| planned.effect.action.transfer_label()).collect()
+    pub fn transfers(&self) -> Vec<Transfer> {
+        self.lock().transfers.clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Recorded> {
@@ -171,13 +179,9 @@ impl Engine {
         };
         let recorded = PlannedStep::default();
         let result = self.call_plan(step, &plugin, &params, outputs, world, &recorded).await;
-        let labels = recorded.labels();
         (planned.effects, planned.log) = recorded.take();
         planned.status = match result {
-            Ok(unmatched) if !unmatched.is_empty() => {
-                StepPlanStatus::Failed { error: unmatched_transform(step, &unmatched, &labels) }
-            }
-            Ok(_) => StepPlanStatus::Known,
+            Ok(()) => StepPlanStatus::Known,
             Err(error) if error.kind == ErrorKind::Pending => {
                 StepPlanStatus::Partly { because: error.message }
             }
@@ -186,7 +190,7 @@ impl Engine {
         Ok(planned)
     }
 
-    /// Calls `apply` to plan; returns the transform patterns that matched nothing.
+    /// Calls `apply` to plan. Fails where a transform would miss its transfer, too.
     async fn call_plan(
         &self,
         step: &Step,
@@ -195,7 +199,7 @@ impl Engine {
         outputs: &Outputs,
         world: &Arc<PlannedWorld>,
         recorded: &PlannedStep,
-    ) -> Result<Vec<String>> {
+    ) -> Result<()> {
         let transforms = Arc::new(self.transforms(step, outputs).await?);
         let scope = self.scope(
             step,
@@ -223,28 +227,16 @@ impl Engine {
         })
         .await?;
         match result {
-            Ok(_) => Ok(transforms.unmatched(&recorded.labels())),
-            // All transfers are known even where a later read is not.
+            Ok(_) => transforms.check(&step.id, &recorded.transfers()),
             Err(error) if error.is_pending() => {
-                let unmatched = transforms.unmatched(&recorded.labels());
-                if unmatched.is_empty() { Err(error) } else { Ok(unmatched) }
+                // A step that asks for transfers asks for all of them at once: what it reads later can't bring more.
+                // One that got nowhere hasn't said which it will ask for.
+                match recorded.transfers().as_slice() {
+                    [] => Err(error),
+                    transfers => transforms.check(&step.id, transfers).and(Err(error)),
+                }
             }
             Err(error) => Err(error),
         }
     }
-}
-
-/// A transform that would do nothing is an error: a mask that misses its table is a leak.
-pub(crate) fn unmatched_transform(step: &Step, unmatched: &[String], labels: &[String]) -> Error {
-    let shown: Vec<&str> = labels.iter().take(8).map(String::as_str).collect();
-    Error::invalid(format!(
-        "the transform label(s) {} of step `{}` match no transfer",
-        unmatched.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", "),
-        step.id
-    ))
-    .hint(if shown.is_empty() {
-        "the step moves nothing; take the transform out".to_owned()
-    } else {
-        format!("the step's transfers are {}{}", shown.join(", "), if labels.len() > 8 { ", …" } else { "" })
-    })
 }

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::observer::{Answer, Event, Question};
 use crate::rooms::Rooms;
 use crate::scope::{JournalLedger, Stop};
+use crate::transforms::Transfer;
 
 /// How many effects of a step are performed at once at most. Capabilities have budgets of their own below this.
 const WORKERS: usize = 64;
@@ -75,7 +76,7 @@ struct State {
     first_error: Option<Error>,
     /// Decided to be cancelled, not yet journalled so.
     cancelled: Vec<(EffectKey, String)>,
-    transfer_labels: Vec<String>,
+    transfers: Vec<Transfer>,
     /// Ends the step whatever the guest thinks of it.
     fatal: Option<Error>,
 }
@@ -140,9 +141,6 @@ impl Queue {
                     .fault(Fault::Plugin)
                     .hint("an effect's key must be unique within its step"));
                 }
-                if let Some(label) = effect.action.transfer_label() {
-                    state.transfer_labels.push(label);
-                }
                 let request = effect.request_digest();
                 let sequence = state.sequence;
                 match state.known.get(&effect.key) {
@@ -150,11 +148,13 @@ impl Queue {
                         return Err(other_request(&self.scope.step, record, &effect));
                     }
                     Some(record) => {
+                        let transfer = Transfer::of(&self.rooms, &effect, Some(&record.preparation));
                         let redo = state.redo.contains(&effect.key);
                         match &record.status {
                             EffectStatus::Done { done } if !redo => answered.push((effect, done.clone())),
                             _ => again.push((effect, record.preparation.clone(), record.status.clone())),
                         }
+                        state.transfers.extend(transfer);
                     }
                     None => {
                         state.sequence += 1;
@@ -232,6 +232,7 @@ impl Queue {
                 state.enqueue(effect, preparation, resumed);
             }
             for (effect, _, _, preparation) in prepared {
+                state.transfers.extend(Transfer::of(&self.rooms, &effect, Some(&preparation)));
                 state.enqueue(effect, preparation, false);
             }
             state.cancel_orphans();
@@ -286,9 +287,9 @@ impl Queue {
         workers.shutdown().await;
     }
 
-    /// Labels of all transfers that were asked for.
-    pub fn transfer_labels(&self) -> Vec<String> {
-        self.lock().transfer_labels.clone()
+    /// All transfers that were asked for.
+    pub fn transfers(&self) -> Vec<Transfer> {
+        self.lock().transfers.clone()
     }
 
     async fn prepare(&self, effect: &Effect) -> Result<Preparation> {

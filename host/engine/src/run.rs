@@ -16,11 +16,11 @@ use godwit_model::{Digest, EffectKey, Error, Fault, Json, Result, RunId, StepId}
 use godwit_recipe::{Checked, EvalError, OnFailure, Outputs, Step};
 
 use crate::observer::{Answer, Event, Question};
-use crate::planning::unmatched_transform;
 use crate::queue::{Consent, Policy, Queue};
 use crate::rooms::{Rooms, capability_of};
-use crate::scope::{JournalLedger, LoadedTransform, NoOverlay, ObserverProgress, StepTransforms, Stop};
+use crate::scope::{JournalLedger, NoOverlay, ObserverProgress, Stop};
 use crate::session::{Backing, Session};
+use crate::transforms::StepTransforms;
 use godwit_model::clock::now;
 
 /// The engine of one run: a checked recipe and the rooms it runs in.
@@ -493,10 +493,7 @@ impl Engine {
                 Ok(value) => {
                     // What the guest did not wait for still has to end well.
                     queue.finish().await?;
-                    let unmatched = transforms.unmatched(&queue.transfer_labels());
-                    if !unmatched.is_empty() {
-                        return Err(unmatched_transform(step, &unmatched, &queue.transfer_labels()));
-                    }
+                    transforms.check(&step.id, &queue.transfers())?;
                     Ok(value)
                 }
                 Err(error) => {
@@ -585,12 +582,7 @@ impl Engine {
                     )),
                     EvalError::Failed(error) => error,
                 })?;
-            transforms.push(LoadedTransform {
-                plugin,
-                labels: used.labels.clone(),
-                params,
-                limits: step.limits.clone(),
-            })?;
+            transforms.add(plugin, used.labels.clone(), params, step.limits.clone()).await?;
         }
         Ok(transforms)
     }

@@ -1,13 +1,11 @@
-//! What a capability is handed for a step: notes and ledgers over the journal, transforms over plugins, progress over
-//! the observer.
+//! What a capability is handed for a step: notes and ledgers over the journal, progress over the observer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use godwit_model::capability::{Ledger, Notes, Part, Progress, Transforms};
+use godwit_model::capability::{Ledger, Notes, Part, Progress};
 use godwit_model::journal::Journal;
-use godwit_model::plugin::{Limits, Pipe, Plugin, PluginKind};
 use godwit_model::{EffectKey, Error, Json, Result, RunId, StepId};
 use tokio::sync::Notify;
 
@@ -111,60 +109,6 @@ impl Notes for PlanNotes {
     async fn set(&self, name: &str, value: Json) -> Result<()> {
         self.kept.lock().unwrap_or_else(|p| p.into_inner()).insert(name.to_owned(), value);
         Ok(())
-    }
-}
-
-/// One transform of a step, ready to be opened.
-pub(crate) struct LoadedTransform {
-    pub plugin: Arc<dyn Plugin>,
-    pub labels: Vec<String>,
-    pub params: Json,
-    pub limits: Limits,
-}
-
-/// The transforms that the recipe puts into a step's transfers.
-#[derive(Default)]
-pub(crate) struct StepTransforms {
-    pub uses: Vec<LoadedTransform>,
-}
-
-impl StepTransforms {
-    /// Refuses what isn't a transform.
-    pub fn push(&mut self, transform: LoadedTransform) -> Result<()> {
-        if transform.plugin.kind() != PluginKind::Transform {
-            let name = &transform.plugin.manifest().name;
-            return Err(Error::invalid(format!("plugin `{name}` is a step, not a transform"))
-                .hint("use it as the `plugin` of a step"));
-        }
-        self.uses.push(transform);
-        Ok(())
-    }
-
-    /// The label patterns that matched none of these labels: masking fails closed.
-    pub fn unmatched(&self, labels: &[String]) -> Vec<String> {
-        self.uses
-            .iter()
-            .flat_map(|transform| &transform.labels)
-            .filter(|pattern| !labels.iter().any(|label| godwit_recipe::label_matches(pattern, label)))
-            .cloned()
-            .collect()
-    }
-}
-
-#[async_trait]
-impl Transforms for StepTransforms {
-    fn applies(&self, label: &str) -> bool {
-        self.uses.iter().any(|t| t.labels.iter().any(|pattern| godwit_recipe::label_matches(pattern, label)))
-    }
-
-    async fn open(&self, label: &str, shape: &Json) -> Result<Vec<Box<dyn Pipe>>> {
-        let mut pipes = Vec::new();
-        for transform in &self.uses {
-            if transform.labels.iter().any(|pattern| godwit_recipe::label_matches(pattern, label)) {
-                pipes.push(transform.plugin.pipe(&transform.params, shape, &transform.limits).await?);
-            }
-        }
-        Ok(pipes)
     }
 }
 

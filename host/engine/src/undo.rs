@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::observer::Event;
 use crate::run::{Engine, RunEnd, performed};
-use crate::scope::{JournalLedger, NoOverlay, StepTransforms, Stop};
+use crate::scope::{JournalLedger, NoOverlay, Stop};
+use crate::transforms::StepTransforms;
 use godwit_model::clock::now;
 
 /// What undo would do, in its order.

@@ -1,11 +1,12 @@
 //! The promises of the effect queue, on a journal in memory, a plugin of closures and a capability that counts.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
 use godwit_engine::{
-    Answer, Capabilities, Engine, Event, NewRun, Observer, Plugins, Question, Rooms, RunEnd, Stop,
+    Answer, Capabilities, Engine, Event, NewRun, Observer, Plugins, Question, Rooms, RunEnd, StepPlanStatus,
+    Stop,
 };
 use godwit_journal::MemoryJournal;
 use godwit_model::capability::{
@@ -13,23 +14,34 @@ use godwit_model::capability::{
     ObjectReads, Performed, PostgresReads, PresignedGet, StepScope, UndoAction,
 };
 use godwit_model::check::Check;
-use godwit_model::effect::{Action, Block, Class, Content, Done, Effect, Evidence, Preparation, WriteFile};
+use godwit_model::effect::{
+    Action, Block, Class, Consistency, Content, CopyTable, Done, Effect, Evidence, Preparation, Table,
+    WriteFile,
+};
 use godwit_model::journal::{EffectStatus, Journal, RunStatus};
 use godwit_model::plugin::{
     Access, ConnectionKind, Grant, HostError, Limits, Manifest, Pipe, Plugin, PluginKind, SlotSpec, StepHost,
 };
 use godwit_model::{Digest, EffectKey, Error, ErrorKind, Json, Result, RunId, SlotName, StepId};
 use godwit_recipe::{Catalogue, Checked, Given, PluginInfo, Source};
+use serde_json::json;
 
 const RECIPE: &str = r#"{
   "godwit": "1",
   "name": "queue",
-  "connections": { "here": { "kind": "dir", "path": "/nowhere" } },
+  "connections": {
+    "here": { "kind": "dir", "path": "/nowhere" },
+    "rows": { "kind": "postgres", "host": "db.example.com" }
+  },
   "steps": [
     {
       "id": "s",
       "plugin": "closure",
-      "grant": { "out": { "connection": "here", "access": "write" } },
+      "grant": {
+        "out": { "connection": "here", "access": "write" },
+        "rows": { "connection": "rows", "access": "write" }
+      },
+      "transforms": TRANSFORMS,
       "retry": { "attempts": 3, "backoff": "1ms" },
       "on_failure": ON_FAILURE
     }
@@ -49,6 +61,23 @@ fn effect(key: &str, after: &[&str], content: &str) -> Effect {
     }
 }
 
+/// An effect that copies the partition `public.KEY` of `public.whole`.
+fn copy(key: &str) -> Effect {
+    let table =
+        Table { slot: SlotName::new("rows"), schema: "public".into(), name: key.into(), columns: Vec::new() };
+    Effect {
+        key: EffectKey::new(key),
+        after: Vec::new(),
+        action: Action::CopyTable(CopyTable {
+            source: table.clone(),
+            sink: Table { schema: "elsewhere".into(), ..table },
+            consistency: Consistency::Snapshot,
+            only: false,
+            filter: None,
+        }),
+    }
+}
+
 /// A step plugin that submits batches, waits for all, and hands on the first error.
 struct Closure {
     digest: Digest,
@@ -58,9 +87,9 @@ struct Closure {
 
 impl Closure {
     fn new(batches: Vec<Vec<Effect>>) -> Arc<Self> {
-        let slot = SlotSpec {
-            name: SlotName::new("out"),
-            kind: ConnectionKind::Dir,
+        let slot = |name: &str, kind| SlotSpec {
+            name: SlotName::new(name),
+            kind,
             access: Access::Write,
             required: true,
             summary: String::new(),
@@ -69,7 +98,7 @@ impl Closure {
             name: "closure".into(),
             version: "0.1.0".to_owned(),
             summary: String::new(),
-            slots: vec![slot],
+            slots: vec![slot("out", ConnectionKind::Dir), slot("rows", ConnectionKind::Postgres)],
             params_schema: Json::Bool(true),
             outputs_schema: Json::Bool(true),
         };
@@ -81,7 +110,7 @@ impl Closure {
             kind: PluginKind::Step,
             digest: self.digest.clone(),
             manifest: self.manifest.clone(),
-            needs_kinds: vec![ConnectionKind::Dir],
+            needs_kinds: vec![ConnectionKind::Dir, ConnectionKind::Postgres],
         }
     }
 }
@@ -129,8 +158,65 @@ impl Plugin for Closure {
         Ok(Vec::new())
     }
 
+    async fn selects(&self, _: &Json, _: &Limits) -> Result<Vec<String>> {
+        Err(Error::invalid("not a transform"))
+    }
+
     async fn pipe(&self, _: &Json, _: &Json, _: &Limits) -> Result<Box<dyn Pipe>> {
         Err(Error::invalid("not a transform"))
+    }
+}
+
+/// A transform plugin whose params are the selectors; nothing ever flows through it here.
+struct Selecting(Manifest);
+
+impl Selecting {
+    fn new() -> Arc<Self> {
+        let Manifest { version, summary, params_schema, .. } = Closure::new(Vec::new()).manifest.clone();
+        let (name, outputs_schema) = ("selecting".into(), Json::Null);
+        Arc::new(Self(Manifest { name, version, summary, slots: Vec::new(), params_schema, outputs_schema }))
+    }
+
+    fn info(&self) -> PluginInfo {
+        PluginInfo {
+            kind: PluginKind::Transform,
+            digest: Digest::of(b"selecting"),
+            manifest: self.0.clone(),
+            needs_kinds: Vec::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl Plugin for Selecting {
+    fn digest(&self) -> &Digest {
+        static DIGEST: LazyLock<Digest> = LazyLock::new(|| Digest::of(b"selecting"));
+        &DIGEST
+    }
+
+    fn kind(&self) -> PluginKind {
+        PluginKind::Transform
+    }
+
+    fn manifest(&self) -> &Manifest {
+        &self.0
+    }
+
+    async fn apply(&self, _: Arc<dyn StepHost>, _: &Json, _: &Limits) -> Result<Json> {
+        Err(Error::invalid("not a step"))
+    }
+
+    async fn verify(&self, _: Arc<dyn StepHost>, _: &Json, _: &Json, _: &Limits) -> Result<Vec<Check>> {
+        Err(Error::invalid("not a step"))
+    }
+
+    async fn selects(&self, params: &Json, _: &Limits) -> Result<Vec<String>> {
+        let selectors = params["selects"].as_array().ok_or_else(|| Error::invalid("no selectors"))?;
+        Ok(selectors.iter().filter_map(Json::as_str).map(str::to_owned).collect())
+    }
+
+    async fn pipe(&self, _: &Json, _: &Json, _: &Limits) -> Result<Box<dyn Pipe>> {
+        Err(Error::invalid("nothing flows here"))
     }
 }
 
@@ -180,8 +266,16 @@ impl Capability for Counting {
             details: Vec::new(),
             diff: None,
             estimate: None,
-            before: Json::Null,
+            before: match &effect.action {
+                Action::CopyTable(_) => Json::from("public.whole"),
+                _ => Json::Null,
+            },
         })
+    }
+
+    /// Told by what `prepare` left in the journal.
+    fn names(&self, _: &Effect, preparation: &Preparation) -> Vec<String> {
+        preparation.before.as_str().map(str::to_owned).into_iter().collect()
     }
 
     async fn perform(
@@ -284,17 +378,21 @@ struct Only(Arc<Closure>);
 
 #[async_trait]
 impl Plugins for Only {
-    async fn load(&self, _: &str) -> Result<Arc<dyn Plugin>> {
-        Ok(self.0.clone())
+    async fn load(&self, name: &str) -> Result<Arc<dyn Plugin>> {
+        if name == "selecting" { Ok(Selecting::new()) } else { Ok(self.0.clone()) }
     }
 }
 
 impl Catalogue for Only {
     fn plugin(&self, name: &str) -> std::result::Result<PluginInfo, String> {
-        if name == "closure" { Ok(self.0.info()) } else { Err(format!("no plugin {name}")) }
+        match name {
+            "closure" => Ok(self.0.info()),
+            "selecting" => Ok(Selecting::new().info()),
+            _ => Err(format!("no plugin {name}")),
+        }
     }
     fn names(&self) -> Vec<String> {
-        vec!["closure".to_owned()]
+        vec!["closure".to_owned(), "selecting".to_owned()]
     }
 }
 
@@ -313,6 +411,7 @@ struct Bench {
     counting: Arc<Counting>,
     run: RunId,
     on_failure: &'static str,
+    transforms: Json,
     answer: Answer,
 }
 
@@ -323,6 +422,7 @@ impl Bench {
             counting: Arc::new(counting),
             run: RunId::new("20261120-000000-test"),
             on_failure: "\"stop\"",
+            transforms: json!([]),
             answer: Answer::No,
         }
     }
@@ -330,6 +430,7 @@ impl Bench {
     fn engine(&self, batches: Vec<Vec<Effect>>) -> Engine {
         let plugins = Only(Closure::new(batches));
         let text = RECIPE.replace("ON_FAILURE", self.on_failure);
+        let text = text.replace("TRANSFORMS", &self.transforms.to_string());
         let source = Source::new("queue.json", text);
         let checked: Checked = match godwit_recipe::check(&source, &Given::default(), &self.run, &plugins) {
             Ok(checked) => checked,
@@ -512,4 +613,70 @@ async fn ten_thousand_effects_end() {
     let end = bench.start(batches).await;
     assert_eq!(end.status, RunStatus::Done);
     assert_eq!(bench.counting.keys().len(), 10_000);
+}
+
+fn selecting(labels: &[&str], selects: &[&str]) -> Json {
+    json!([{ "plugin": "selecting", "labels": labels, "with": { "selects": selects } }])
+}
+
+#[tokio::test]
+async fn a_rule_of_a_transform_that_no_transfer_fits_fails_plan_and_run_by_name() {
+    let batches = || vec![vec![copy("one"), copy("two")]];
+    for (labels, selects, missed) in [
+        (&["*"][..], &["public.one", "public.whole"][..], None),
+        (&["public.two"], &["public.whole"], None),
+        (&["*"], &[], None),
+        (&["*"], &["public.one", "public.three"], Some("public.three")),
+        (&["public.two"], &["public.one", "public.two"], Some("public.one")),
+    ] {
+        let mut bench = Bench::new(Counting::default());
+        bench.transforms = selecting(labels, selects);
+        let plan = bench.engine(batches()).plan().await.unwrap();
+        let end = bench.start(batches()).await;
+        let Some(missed) = missed else {
+            assert!(!matches!(plan.steps[0].status, StepPlanStatus::Failed { .. }), "{plan:?}");
+            assert_eq!(end.status, RunStatus::Done, "{end:?}");
+            continue;
+        };
+        let StepPlanStatus::Failed { error: planned } = &plan.steps[0].status else { panic!("{plan:?}") };
+        for error in [planned, failure(&end)] {
+            let named = format!("transform `selecting` of step `s` has rules for `{missed}`,");
+            assert!(error.message.contains(&named) && error.hint.is_some(), "{error}");
+        }
+        assert_eq!(end.status, RunStatus::Failed);
+    }
+}
+
+#[tokio::test]
+async fn a_plan_that_got_no_further_than_its_first_read_blames_no_transform() {
+    let mut bench = Bench::new(Counting::default());
+    bench.transforms = selecting(&["*"], &["public.whole"]);
+    let batches = || vec![vec![effect("first", &[], "")]];
+    let plan = bench.engine(batches()).plan().await.unwrap();
+    assert!(matches!(plan.steps[0].status, StepPlanStatus::Partly { .. }), "{plan:?}");
+    // A run that moved nothing knows better.
+    let end = bench.start(batches()).await;
+    assert!(failure(&end).message.contains("match no transfer"), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_resume_knows_the_names_of_transfers_that_are_done() {
+    let down = vec![Error::failed("broken")];
+    let mut bench = Bench::new(Counting::default().fail("later", down));
+    bench.transforms = selecting(&["*"], &["public.whole"]);
+    let batches = || vec![vec![copy("one")], vec![effect("later", &["one"], "")]];
+    assert_eq!(bench.start(batches()).await.status, RunStatus::Failed);
+    let end = bench.resume(batches()).await;
+    assert_eq!(end.status, RunStatus::Done, "{end:?}");
+    let prepared = bench.counting.prepared.lock().unwrap().clone();
+    assert_eq!(prepared, ["one", "later"], "what is done is not prepared again");
+}
+
+#[tokio::test]
+async fn what_a_transform_says_of_bad_params_ends_the_step_before_anything_is_done() {
+    let mut bench = Bench::new(Counting::default());
+    bench.transforms = json!([{ "plugin": "selecting", "labels": ["*"], "with": {} }]);
+    let end = bench.start(vec![vec![copy("one")]]).await;
+    assert!(failure(&end).message.contains("no selectors"), "{end:?}");
+    assert!(bench.counting.keys().is_empty());
 }

@@ -177,6 +177,12 @@ pub trait Capability: Send + Sync {
     /// plan, nothing at all.
     async fn prepare(&self, scope: &StepScope, effect: &Effect) -> Result<Preparation>;
 
+    /// Names of a transfer beside its label, by which a transform's params may select it: of a partition, the qualified
+    /// name of its root. Told by the preparation alone, which is journalled, so that a resume knows them too.
+    fn names(&self, _effect: &Effect, _preparation: &Preparation) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Performs an effect whose intent is durable. `resumed` says that an earlier attempt may have happened, wholly
     /// or in part.
     async fn perform(

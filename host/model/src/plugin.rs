@@ -216,6 +216,8 @@ pub trait Plugin: Send + Sync {
         outputs: &Json,
         limits: &Limits,
     ) -> Result<Vec<Check>>;
+    /// Asks a transform plugin, in a fresh store, for the selectors that these params name: `selects` of the WIT.
+    async fn selects(&self, params: &Json, limits: &Limits) -> Result<Vec<String>>;
     /// Opens a pipe of a transform plugin, in a store of its own. `shape` describes the stream.
     async fn pipe(&self, params: &Json, shape: &Json, limits: &Limits) -> Result<Box<dyn Pipe>>;
 }

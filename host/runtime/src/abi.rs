@@ -48,6 +48,7 @@ pub(crate) trait StepAbi: Send + Sync {
 #[async_trait]
 pub(crate) trait TransformAbi: Send + Sync {
     async fn describe(&self, store: &mut Store<Guest>) -> wasmtime::Result<RawManifest>;
+    async fn selects(&self, store: &mut Store<Guest>, params: String) -> Answer<Vec<String>>;
     /// Instantiates it in the given store, which every later call of the pipe takes.
     async fn open(
         &self,

@@ -8,7 +8,7 @@ use godwit_model::plugin::{HostError, Level, Limits, Manifest, Pipe, Plugin, Plu
 use godwit_model::{Digest, Error, Json, Result};
 use wasmtime::Store;
 
-use crate::abi::{Answer, Bound, PipeAbi, StepAbi};
+use crate::abi::{Answer, Bound, PipeAbi, Reply, StepAbi, TransformAbi};
 use crate::code::{Code, Shared};
 use crate::guest::Guest;
 use crate::limits::Passed;
@@ -31,6 +31,16 @@ impl Loaded {
             Bound::Transform(_) => {
                 Err(Error::invalid(format!("plugin `{}` is a transform, not a step", self.name))
                     .hint("use it in the `transforms` of a step"))
+            }
+        }
+    }
+
+    async fn transform(&self) -> Result<&dyn TransformAbi> {
+        match self.code.bound(&self.shared, &self.name).await? {
+            Bound::Transform(transform) => Ok(transform.as_ref()),
+            Bound::Step(_) => {
+                Err(Error::invalid(format!("plugin `{}` is a step, not a transform", self.name))
+                    .hint("use it as the `plugin` of a step"))
             }
         }
     }
@@ -116,14 +126,26 @@ impl Plugin for Loaded {
         Ok(checks)
     }
 
-    async fn pipe(&self, params: &Json, shape: &Json, limits: &Limits) -> Result<Box<dyn Pipe>> {
-        let transform = match self.code.bound(&self.shared, &self.name).await? {
-            Bound::Transform(transform) => transform,
-            Bound::Step(_) => {
-                return Err(Error::invalid(format!("plugin `{}` is a step, not a transform", self.name))
-                    .hint("use it as the `plugin` of a step"));
-            }
+    async fn selects(&self, params: &Json, limits: &Limits) -> Result<Vec<String>> {
+        let transform = self.transform().await?;
+        let params = params.to_string();
+        let mut store = self.store(None, limits);
+        let clock = store.data().clock.clone();
+        let _ticking = self.shared.ticker.tick()?;
+        let answer = clock.meter(transform.selects(&mut store, params)).await;
+        let guest = store.data();
+        let selectors = match answer {
+            Ok(Ok(selectors)) => selectors,
+            Ok(Err(reply)) => return Err(refused(&self.name, guest, reply)),
+            Err(error) => return Err(guest.explain(&error)),
         };
+        let len = selectors.iter().map(String::len).sum();
+        guest.bound(len, || "the list of selectors".to_owned()).map_err(|p| p.explain(&self.name))?;
+        Ok(selectors)
+    }
+
+    async fn pipe(&self, params: &Json, shape: &Json, limits: &Limits) -> Result<Box<dyn Pipe>> {
+        let transform = self.transform().await?;
         let (params, shape) = (params.to_string(), shape.to_string());
         let mut store = self.store(None, limits);
         let clock = store.data().clock.clone();
@@ -144,6 +166,11 @@ fn inner(error: HostError) -> Error {
     match error {
         HostError::Guest(error) | HostError::Stop(error) => error,
     }
+}
+
+/// What a transform answered, as the error of a call.
+fn refused(name: &str, guest: &Guest, reply: Reply) -> Error {
+    guest.told.recall(reply.kind, reply.text).context(format!("transform `{name}`"))
 }
 
 /// A pipe in a store of its own.
@@ -178,12 +205,7 @@ impl OpenPipe {
         let guest = live.store.data();
         let out = match answer {
             Ok(Ok(out)) => out,
-            Ok(Err(reply)) => {
-                return Err(guest
-                    .told
-                    .recall(reply.kind, reply.text)
-                    .context(format!("transform `{}`", self.name)));
-            }
+            Ok(Err(reply)) => return Err(refused(&self.name, guest, reply)),
             Err(error) => return Err(guest.explain(&error)),
         };
         // A row may be longer than the limit; what comes of it may then be as long again.

@@ -1,8 +1,8 @@
 //! `mask-columns`: masks columns of the rows that a transfer moves.
 //!
-//! Works on the text format of COPY and touches nothing but the masked fields. Fails closed: a selected column that
-//! isn't in the stream, a row that doesn't have the stream's columns, a stream that isn't a table's, is an error before
-//! anything of it goes on.
+//! Works on the text format of COPY and touches nothing but the masked fields. Fails closed: a rule for a table that
+//! doesn't come by, a selected column that isn't in the stream, a row that doesn't have the stream's columns, a stream
+//! that isn't a table's, is an error before anything of it goes on.
 
 mod copy_text;
 mod rules;
@@ -34,6 +34,10 @@ impl Transform for MaskColumns {
     const VERSION: &str = env!("CARGO_PKG_VERSION");
     const SUMMARY: &str = "masks columns on the way: keyed hash, null, fixed value, or part of the text";
     type Params = Params;
+
+    fn selects(params: &Params) -> Result<Vec<String>> {
+        params.selectors()
+    }
 
     fn open(params: Params, shape: Shape) -> Result<Self> {
         let Shape::Table(table) = shape else {

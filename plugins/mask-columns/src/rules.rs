@@ -67,6 +67,12 @@ impl Params {
         self.key.as_deref().unwrap_or_default().as_bytes()
     }
 
+    /// The names of tables that have rules; each is the table's own or that of its partitioned table.
+    pub fn selectors(&self) -> Result<Vec<String>> {
+        self.check()?;
+        Ok(self.tables.keys().cloned().collect())
+    }
+
     /// The masks for a table. Fails where nothing selects it (a misspelt selector must not let rows through), where a
     /// selected column isn't in the stream, or can't hold what its mask makes.
     pub fn masks(&self, table: &TableShape) -> Result<Masks> {
@@ -114,6 +120,12 @@ impl Params {
             if !table.contains('.') {
                 return Err(Error::Invalid(format!(
                     "`{table}` names no schema: write it as `public.{table}`"
+                )));
+            }
+            // As a selector it would be a pattern, which this rule is not.
+            if table.contains('*') {
+                return Err(Error::Invalid(format!(
+                    "`{table}` is no table: masks are given table by table, without `*`"
                 )));
             }
             if columns.is_empty() {

@@ -1,7 +1,7 @@
 //! The transform on rows of COPY text.
 
 use godwit_plugin_mask_columns::MaskColumns;
-use godwit_sdk::mock::transform;
+use godwit_sdk::mock::{selects, transform};
 use godwit_sdk::types::Error;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -111,6 +111,24 @@ fn fails_closed() {
     for (shape, expected) in [(binary, "`binary`"), (json!({ "kind": "object" }), "only rows of tables")] {
         let error = transform::<MaskColumns>(&params, &shape, &[]).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn every_table_with_a_rule_has_to_come_by() {
+    let rules = json!({
+        "public.users": { "note": { "mask": "null" } },
+        "audit.log": { "who": { "mask": "fixed", "value": "x" } }
+    });
+    assert_eq!(selects::<MaskColumns>(&json!({ "tables": rules })).unwrap(), ["audit.log", "public.users"]);
+    for (tables, expected) in [
+        (json!({}), "names no table"),
+        (json!({ "users": { "note": { "mask": "null" } } }), "names no schema"),
+        (json!({ "public.*": { "note": { "mask": "null" } } }), "without `*`"),
+        (json!({ "public.users": { "note": { "mask": "hash" } } }), "needs a `key`"),
+    ] {
+        let error = selects::<MaskColumns>(&json!({ "tables": tables })).unwrap_err();
+        assert!(matches!(&error, Error::Invalid(m) if m.contains(expected)), "{tables}: {error}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 
 use crate::host::{EffectHandle, Host, ObjectSource, RowSource};
 use crate::types::*;
-use crate::{Manifest, Step, Transform, open_pipe, run_apply, run_verify};
+use crate::{Manifest, Step, Transform, open_pipe, run_apply, run_selects, run_verify};
 
 /// Bindings of world `step-plugin`.
 #[allow(unsafe_code, clippy::all)] // generated: the canonical ABI is raw pointers
@@ -63,6 +63,10 @@ impl<T: Transform> transform::exports::godwit::plugin::transform::Guest for Tran
 
     fn describe() -> types::Manifest {
         Manifest::of_transform::<T>().into()
+    }
+
+    fn selects(params: String) -> Result<Vec<String>, types::Error> {
+        run_selects::<T>(&params).map_err(Into::into)
     }
 }
 

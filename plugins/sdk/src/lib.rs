@@ -82,7 +82,7 @@ pub use schemars;
 pub use serde;
 pub use serde_json;
 pub use step::{Manifest, Step, run_apply, run_verify};
-pub use transform::{Column, Shape, TableShape, Transform, open_pipe};
+pub use transform::{Column, Shape, TableShape, Transform, open_pipe, run_selects};
 
 /// What a plugin needs, for `use godwit_sdk::prelude::*`.
 pub mod prelude {

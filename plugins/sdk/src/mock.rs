@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::types::*;
-use crate::{Step, Transform, open_pipe, run_apply, run_verify};
+use crate::{Step, Transform, open_pipe, run_apply, run_selects, run_verify};
 
 /// A query as a script sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -311,6 +311,11 @@ pub fn verify<S: Step>(host: &MockHost, params: &Value, outputs: &S::Outputs) ->
     let checks = run_verify::<S, _>(host, &params.to_string(), &outputs);
     host.mode.set(Mode::Apply);
     checks
+}
+
+/// Asks a transform for the selectors that params name.
+pub fn selects<T: Transform>(params: &Value) -> Result<Vec<String>> {
+    run_selects::<T>(&params.to_string())
 }
 
 /// Sends chunks through a transform and returns all that comes out.

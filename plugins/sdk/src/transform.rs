@@ -21,6 +21,16 @@ pub trait Transform: Sized + 'static {
     /// The `with` of one use in a recipe.
     type Params: DeserializeOwned + JsonSchema;
 
+    /// The selectors of transfers that these params name; none where they suit any transfer.
+    ///
+    /// A selector is a transfer's label (`schema.table`, `bucket/key`) or another name of it (of a partition, the
+    /// qualified name of its root); `*` stands for any text. Each has to fit at least one transfer that the recipe puts
+    /// through this use of the transform, or the plan and the run fail. Say here what must not be missed: a rule for a
+    /// table that never comes by changes nothing, and nobody would notice.
+    fn selects(_params: &Self::Params) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Begins a stream. An error here ends the transfer before its first byte.
     fn open(params: Self::Params, shape: Shape) -> Result<Self>;
 
@@ -69,6 +79,11 @@ pub struct Column {
     /// As `format_type` writes it.
     #[serde(rename = "type")]
     pub type_name: String,
+}
+
+/// Asks a transform for its selectors as the host does: params are a JSON text.
+pub fn run_selects<T: Transform>(params: &str) -> Result<Vec<String>> {
+    T::selects(&read_json::<T::Params>(T::NAME, "params", params)?)
 }
 
 /// Opens a transform as the host does: params and shape are JSON texts.

@@ -349,6 +349,10 @@ impl Capability for Postgres {
         }
     }
 
+    fn names(&self, _effect: &Effect, preparation: &Preparation) -> Vec<String> {
+        copy::root(preparation).into_iter().collect()
+    }
+
     async fn perform(
         &self,
         scope: &StepScope,

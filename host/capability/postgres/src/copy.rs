@@ -119,8 +119,16 @@ pub fn prepare(scope: &StepScope, request: &CopyTable, table: &Table) -> Result<
         details,
         diff: None,
         estimate: Some(Estimate { items: table.rows, bytes: table.bytes, exact: false }),
-        before: json!({ "run": scope.run }),
+        before: json!({ "run": scope.run, ROOT: table.root }),
     })
+}
+
+/// Where a preparation keeps the qualified name of a partition's root.
+pub const ROOT: &str = "root";
+
+/// The root of the partition that a prepared transfer reads, if it is one.
+pub fn root(preparation: &Preparation) -> Option<String> {
+    Some(preparation.before.get(ROOT)?.as_str()?.to_owned())
 }
 
 fn text_reason(

@@ -88,6 +88,12 @@ impl TransformAbi for Transform {
         Ok(convert::manifest(plugin.godwit_plugin_transform().call_describe(store).await?))
     }
 
+    async fn selects(&self, store: &mut Store<Guest>, params: String) -> Answer<Vec<String>> {
+        let plugin = self.0.instantiate_async(&mut *store).await?;
+        let answer = plugin.godwit_plugin_transform().call_selects(store, &params).await?;
+        Ok(answer.map_err(convert::reply))
+    }
+
     async fn open(
         &self,
         store: &mut Store<Guest>,

@@ -64,6 +64,9 @@ async fn no_bundled_plugin_breaks_on_nonsense() {
                     if let Err(error) = result.await {
                         assert_own_error(name, params, &error);
                     }
+                    if let Err(error) = plugin.selects(params, &limits).await {
+                        assert_own_error(name, params, &error);
+                    }
                 }
             }
         }

@@ -205,6 +205,7 @@ async fn echo_transform() {
     let mut first = plugin.pipe(&json!({"p": 1}), &json!({"s": 2}), &limits).await.unwrap();
     let mut second = plugin.pipe(&json!({"p": 3}), &json!({}), &limits).await.unwrap();
     let chunk = vec![7_u8; 1 << 20];
+    assert_eq!(plugin.selects(&json!({"p": 5}), &limits).await.unwrap(), ["public.*", r#"{"p":5}"#]);
     assert_eq!(first.push(&chunk).await.unwrap(), chunk);
     assert_eq!(second.push(b"").await.unwrap(), b"");
     // One row that is longer than the output limit.
@@ -216,6 +217,9 @@ async fn echo_transform() {
     assert!(error.message.contains("after it had ended"), "{error}");
     let error = plugin.apply(MockHost::new(), &json!({}), &limits).await.unwrap_err();
     assert!(error.message.contains("is a transform, not a step"), "{error}");
+    let step = load("echo", guests::ECHO_STEP).await.unwrap();
+    let error = step.selects(&json!({}), &limits).await.unwrap_err();
+    assert!(error.message.contains("is a step, not a transform"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -330,6 +334,16 @@ async fn broken_transform() {
 
     let error = open("loop").await.unwrap().push(b"row\n").await.unwrap_err();
     assert_limit(&error, "plugin `broken` passed its CPU limit of 200ms", "\"cpu\": \"400ms\"");
+
+    let plugin = load(name, guests::BROKEN_TRANSFORM).await.unwrap();
+    for (how, expect) in [
+        ("panic", "plugin `broken` panicked: the params are nonsense ("),
+        ("error", "transform `broken`: the rule for `public.users` names no column"),
+        ("loop", "plugin `broken` passed its CPU limit of 200ms"),
+    ] {
+        let error = plugin.selects(&json!(how), &limits).await.unwrap_err();
+        assert!(error.message.starts_with(expect), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -344,9 +358,12 @@ async fn greedy_transform() {
     };
     assert_limit(&error, "plugin `greedy` passed its memory limit of 16MiB", "\"memory\": \"32MiB\"");
 
-    let mut grows = pipe("greedy", guests::GREEDY_TRANSFORM, json!("grow"), limits).await.unwrap();
+    let mut grows = pipe("greedy", guests::GREEDY_TRANSFORM, json!("grow"), limits.clone()).await.unwrap();
     let error = grows.push(&chunk[..4096]).await.unwrap_err();
     assert_limit(&error, "passed its output limit of 1MiB: a chunk", "\"output\": ");
+    let plugin = load("greedy", guests::GREEDY_TRANSFORM).await.unwrap();
+    let error = plugin.selects(&json!("grow"), &limits).await.unwrap_err();
+    assert_limit(&error, "passed its output limit of 1MiB: the list of selectors", "\"output\": ");
 }
 
 async fn refused(name: &str, bytes: &[u8], expect: &str) -> Error {

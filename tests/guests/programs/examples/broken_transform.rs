@@ -32,6 +32,17 @@ impl Guest for Transform {
             outputs_schema: "null".to_owned(),
         }
     }
+
+    fn selects(params: String) -> Result<Vec<String>, Error> {
+        assert!(!params.contains("panic"), "the params are nonsense");
+        if params.contains("error") {
+            return Err(Error::Invalid("the rule for `public.users` names no column".to_owned()));
+        }
+        while params.contains("loop") {
+            std::hint::black_box(());
+        }
+        Ok(Vec::new())
+    }
 }
 
 struct Pipe {

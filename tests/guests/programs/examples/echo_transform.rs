@@ -32,6 +32,10 @@ impl Guest for Transform {
             outputs_schema: "null".to_owned(),
         }
     }
+
+    fn selects(params: String) -> Result<Vec<String>, Error> {
+        Ok(vec!["public.*".to_owned(), params])
+    }
 }
 
 struct Pipe {
