@@ -154,7 +154,7 @@ async fn rows_go_to_a_file_and_back_in_every_compression() {
         assert_eq!(archive.pair.to("SELECT count(*) FROM people"), "0");
         assert_eq!(archive.listed(""), [] as [&str; 0], "the folder goes with its last file");
     }
-    assert!(sizes[1..].iter().all(|size| *size < sizes[0] / 2), "{sizes:?}");
+    assert!(sizes[1..].iter().all(|size| *size < sizes[0] * 2 / 3), "{sizes:?}");
 }
 
 #[tokio::test]
