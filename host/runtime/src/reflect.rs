@@ -165,7 +165,12 @@ pub(crate) fn imports(
         match item.ty {
             ComponentItem::ComponentInstance(_) => match admit(name, version, kind) {
                 Ok(connections) => {
-                    imports.kinds.extend(connections);
+                    // Several interfaces may work on one kind.
+                    for connection in connections {
+                        if !imports.kinds.contains(connection) {
+                            imports.kinds.push(*connection);
+                        }
+                    }
                     imports.interfaces.push(name.to_owned());
                 }
                 Err(why) => refused.push(format!("`{name}` ({why})")),
