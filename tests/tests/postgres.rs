@@ -1,9 +1,11 @@
 //! `postgres-copy` and `postgres-verify` end to end on real servers: plan, run, SIGKILL, resume, verify, undo.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use godwit_lab::postgres::{Major, PgServer};
 use godwit_lab::sample;
+use godwit_tests::database;
 use godwit_tests::process::Godwit;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_godwit-under-test");
@@ -13,6 +15,8 @@ struct Pair {
     runtime: tokio::runtime::Runtime,
     source: PgServer,
     target: PgServer,
+    oracle: OnceLock<String>,
+    contents: OnceLock<Vec<String>>,
 }
 
 impl Pair {
@@ -25,7 +29,7 @@ impl Pair {
             sample::fill_database(&source.url("labeler")).await.unwrap();
             (source, target)
         });
-        Self { runtime, source, target }
+        Self { runtime, source, target, oracle: OnceLock::new(), contents: OnceLock::new() }
     }
 
     /// A fresh database on the target.
@@ -36,73 +40,29 @@ impl Pair {
             .env("GODWIT_INPUT_TARGET_URL", &self.target.url(name))
     }
 
-    /// `pg_dump` by the newest client, which knows every major, without comments and `\\restrict` keys (which are
-    /// random).
-    fn dump(&self, server: &PgServer, database: &str) -> String {
-        let output = client("pg_dump")
-            .args(["--schema-only", "--no-owner", "--no-privileges", "--dbname", &server.url(database)])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .filter(|line| {
-                !line.is_empty()
-                    && !line.starts_with("--")
-                    && !line.starts_with("\\restrict")
-                    && !line.starts_with("\\unrestrict")
-            })
-            .collect::<Vec<_>>()
-            .join("\n")
+    /// What the stock tools make of the source on the target's server.
+    fn oracle(&self) -> &str {
+        self.oracle.get_or_init(|| {
+            let source = (&self.source, "labeler");
+            self.runtime.block_on(database::oracle(source, &self.target, "oracle"))
+        })
     }
 
-    /// What the stock tools make of the source on the target's server: PostgreSQL words some expressions anew when it
-    /// reads them in again, and a copy must look just like that.
-    fn oracle(&self) -> String {
-        if self
-            .target
-            .psql("postgres", "SELECT 1 FROM pg_database WHERE datname = 'oracle'")
-            .unwrap()
-            .is_empty()
-        {
-            self.runtime.block_on(self.target.create_database("oracle")).unwrap();
-            let sql = self.dump(&self.source, "labeler");
-            // A setting that only the newer major knows is no error of the schema's.
-            let sql: Vec<&str> =
-                sql.lines().filter(|line| !line.starts_with("SET transaction_timeout")).collect();
-            self.target.psql("oracle", &sql.join("\n")).unwrap();
-        }
-        self.dump(&self.target, "oracle")
-    }
-
-    fn assert_equal(&self, database: &str, context: &str) {
-        assert_eq!(self.oracle(), self.dump(&self.target, database), "schemas differ: {context}");
+    fn assert_equal(&self, name: &str, context: &str) {
+        assert_eq!(self.oracle(), database::dump(&self.target, name), "schemas differ: {context}");
+        let source = self.contents.get_or_init(|| database::contents(&self.source, "labeler"));
+        assert_eq!(source, &database::contents(&self.target, name), "{context}");
         for (table, rows) in sample::ROW_COUNTS {
-            let sql =
-                format!("SELECT count(*), md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t");
-            let source = self.source.psql("labeler", &sql).unwrap();
-            let target = self.target.psql(database, &sql).unwrap();
-            assert_eq!(source, target, "{table}: {context}");
-            assert!(source.starts_with(&rows.to_string()), "{table} has {source}, not {rows} rows");
+            let line = format!("public.{table}|{rows} rows|");
+            assert!(source.iter().any(|held| held.starts_with(&line)), "{line} is not in {source:#?}");
         }
-        let markers = self
-            .target
-            .psql(database, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'godwit%'")
-            .unwrap();
-        assert_eq!(markers, "0", "a marker is left: {context}");
+        assert_eq!(database::markers(&self.target, name), "", "a marker is left: {context}");
     }
 
     /// Nothing of the application or of Godwit is in the database.
-    fn assert_empty(&self, database: &str, context: &str) {
-        let left = self.dump(&self.target, database);
-        let left: Vec<&str> = left.lines().filter(|line| line.starts_with("CREATE")).collect();
-        assert!(left.is_empty(), "{context}: {left:#?}");
+    fn assert_empty(&self, name: &str, context: &str) {
+        assert_eq!(database::objects(&self.target, name), Vec::<String>::new(), "{context}");
     }
-}
-
-/// A client program of the newest major.
-fn client(program: &str) -> std::process::Command {
-    std::process::Command::new(Major::V18.bin_dir().unwrap().join(program))
 }
 
 #[test]

