@@ -60,6 +60,11 @@ const POSTGRES: &[Field] = &[
     field("password", FieldType::Secret, false, "Its password, by way of a secret input."),
     field("sslmode", FieldType::OneOf(SSL_MODES), false, "How TLS is used; prefer unless given."),
     field("sslrootcert", FieldType::Text, false, "A file of root certificates in PEM."),
+    field("sslcert", FieldType::Text, false, "A file with the client's certificate in PEM."),
+    field("sslkey", FieldType::Text, false, "A file with the key of the client's certificate in PEM."),
+    field("passfile", FieldType::Text, false, "A password file; the one that libpq would use unless given."),
+    field("service", FieldType::Text, false, "A service whose settings fill what isn't given here."),
+    field("servicefile", FieldType::Text, false, "The file that defines the service."),
     field("max_connections", BUDGET, false, "The most connections that are open at once; 4 unless given."),
 ];
 
@@ -299,11 +304,11 @@ fn check_postgres(name: &str, node: &Node, report: &mut Report<'_>) {
                 }
             }
         }
-        None if node.member("host").is_none() => report.add(
+        None if node.member("host").is_none() && node.member("service").is_none() => report.add(
             Fault::new(
                 "recipe::missing-key",
                 &crate::reader::opening(node),
-                format!("connection `{name}` of kind postgres has neither `url` nor `host`"),
+                format!("connection `{name}` of kind postgres has none of `url`, `host` and `service`"),
             )
             .hint("\"url\": \"${inputs.…}\" with an input of type url"),
         ),

@@ -1,11 +1,16 @@
 //! Connection settings: the URL or its pieces, resolved.
 
+mod passfile;
+mod service;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use godwit_model::capability::Connection;
 use godwit_model::secret::Secret;
 use godwit_model::{ConnectionName, Error, Json, Result};
+
+use passfile::Passfile;
 
 /// How TLS is asked for; as libpq's `sslmode` (manual, section 32.19), without `allow`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +30,14 @@ pub struct Config {
     pub host: String,
     pub port: u16,
     pub user: String,
-    pub password: Option<Secret>,
+    password: Option<Secret>,
+    /// Where there is no password.
+    passfile: Passfile,
     pub database: String,
     pub ssl_mode: SslMode,
     pub ssl_root_cert: Option<PathBuf>,
+    /// The client's own certificate and its key, both in PEM.
+    pub ssl_identity: Option<(PathBuf, PathBuf)>,
     pub connect_timeout: Duration,
     /// Connections that are open at once, never more.
     pub max_connections: usize,
@@ -38,19 +47,33 @@ pub struct Config {
 const DEFAULT_CONNECTIONS: usize = 4;
 /// One session leads a snapshot, another one moves rows.
 const LEAST_CONNECTIONS: usize = 2;
+/// What a connection may say beside its `url`.
+const FIELDS: [&str; 13] = [
+    "host",
+    "port",
+    "database",
+    "user",
+    "password",
+    "passfile",
+    "service",
+    "servicefile",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "max_connections",
+];
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
 impl Config {
-    /// Reads a connection's settings: `url`, or `host`, `port`, `database`, `user`, `password`, `sslmode`,
-    /// `sslrootcert`; pieces win over the URL. Every fault is `invalid` and names the connection.
+    /// Reads a connection's settings: `url` and the single fields, which win over it, both over what a `service` says.
+    /// Every fault is `invalid` and names the connection.
     pub fn new(connection: &Connection) -> Result<Self> {
         let mut raw = Raw::default();
         if connection.settings.contains_key("url") {
             raw.url(connection)?;
         }
-        for field in
-            ["host", "port", "database", "user", "password", "sslmode", "sslrootcert", "max_connections"]
-        {
+        for field in FIELDS {
             let value = match connection.settings.get(field) {
                 None | Some(Json::Null) => continue,
                 Some(Json::String(_)) => connection.reveal(field).map(|s| s.expose().to_owned()),
@@ -77,9 +100,11 @@ impl Config {
             port: 5432,
             user: "app".to_owned(),
             password: None,
+            passfile: Passfile::default(),
             database: "app".to_owned(),
             ssl_mode: SslMode::Disable,
             ssl_root_cert: None,
+            ssl_identity: None,
             connect_timeout: Duration::from_secs(2),
             max_connections: DEFAULT_CONNECTIONS,
         }
@@ -89,6 +114,20 @@ impl Config {
     pub fn identity(&self, database: &str) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         format!("postgres://{host}:{}/{database}", self.port)
+    }
+
+    /// The password for a session with a database.
+    pub fn password(&self, database: &str) -> Option<&Secret> {
+        let found = || self.passfile.find(&self.host, self.port, database, &self.user);
+        self.password.as_ref().or_else(found)
+    }
+
+    /// Why no password was found, where that is known.
+    pub fn no_password(&self) -> String {
+        match &self.passfile.ignored {
+            Some(why) => format!("none is given; {why}"),
+            None => "none is given".to_owned(),
+        }
     }
 
     /// A folder of Unix sockets.
@@ -106,6 +145,11 @@ struct Raw {
     database: Option<String>,
     ssl_mode: Option<String>,
     ssl_root_cert: Option<String>,
+    ssl_cert: Option<String>,
+    ssl_key: Option<String>,
+    passfile: Option<String>,
+    service: Option<String>,
+    servicefile: Option<String>,
     connect_timeout: Option<String>,
     max_connections: Option<String>,
 }
@@ -180,6 +224,11 @@ impl Raw {
             "database" | "dbname" => self.database = Some(value),
             "sslmode" => self.ssl_mode = Some(value),
             "sslrootcert" => self.ssl_root_cert = Some(value),
+            "sslcert" => self.ssl_cert = Some(value),
+            "sslkey" => self.ssl_key = Some(value),
+            "passfile" => self.passfile = Some(value),
+            "service" => self.service = Some(value),
+            "servicefile" => self.servicefile = Some(value),
             "connect_timeout" => self.connect_timeout = Some(value),
             "max_connections" => self.max_connections = Some(value),
             // Godwit names its sessions itself, so that a resumed run finds its own.
@@ -192,15 +241,45 @@ impl Raw {
             }
             _ => {
                 return Err(Error::invalid(format!("connection `{name}`: unknown setting `{key}`")).hint(
-                    "known are host, port, user, password, dbname, sslmode, sslrootcert, connect_timeout, max_connections",
+                    "known are host, port, user, password, dbname, passfile, service, servicefile, sslmode, sslrootcert, sslcert, sslkey, connect_timeout, max_connections",
                 ));
             }
         }
         Ok(())
     }
 
-    fn finish(self, connection: &Connection) -> Result<Config> {
+    /// Fills what isn't set from the service's settings.
+    fn serve(&mut self, connection: &Connection) -> Result<()> {
+        let Some(service) = self.service.take() else { return Ok(()) };
+        let mut given = Raw::default();
+        for (key, value) in service::settings(&connection.name, &service, self.servicefile.as_deref())? {
+            given.set(connection, &key, value)?;
+        }
+        let fields = [
+            (&mut self.host, given.host),
+            (&mut self.port, given.port),
+            (&mut self.user, given.user),
+            (&mut self.database, given.database),
+            (&mut self.ssl_mode, given.ssl_mode),
+            (&mut self.ssl_root_cert, given.ssl_root_cert),
+            (&mut self.ssl_cert, given.ssl_cert),
+            (&mut self.ssl_key, given.ssl_key),
+            (&mut self.passfile, given.passfile),
+            (&mut self.connect_timeout, given.connect_timeout),
+            (&mut self.max_connections, given.max_connections),
+        ];
+        for (field, given) in fields {
+            if field.is_none() {
+                *field = given;
+            }
+        }
+        self.password = self.password.take().or(given.password);
+        Ok(())
+    }
+
+    fn finish(mut self, connection: &Connection) -> Result<Config> {
         let name = &connection.name;
+        self.serve(connection)?;
         let number = |field: &str, text: Option<String>, default: usize| match text {
             None => Ok(default),
             Some(text) => text
@@ -239,6 +318,20 @@ impl Raw {
             ))
             .hint(format!("allow at least {LEAST_CONNECTIONS}: one holds the snapshot, one moves rows")));
         }
+        let ssl_identity = match (self.ssl_cert, self.ssl_key) {
+            (Some(cert), Some(key)) => Some((PathBuf::from(cert), PathBuf::from(key))),
+            (None, None) => None,
+            _ => {
+                return Err(Error::invalid(format!(
+                    "connection `{name}`: `sslcert` and `sslkey` belong together"
+                ))
+                .hint("give the client's certificate and its key, both in PEM"));
+            }
+        };
+        let passfile = match self.password {
+            Some(_) => Passfile::default(),
+            None => Passfile::read(name, self.passfile.as_deref())?,
+        };
         let user = self.user.unwrap_or_else(|| "postgres".to_owned());
         Ok(Config {
             name: name.clone(),
@@ -247,8 +340,10 @@ impl Raw {
             database: self.database.unwrap_or_else(|| user.clone()),
             user,
             password: self.password,
+            passfile,
             ssl_mode,
             ssl_root_cert: self.ssl_root_cert.map(PathBuf::from),
+            ssl_identity,
             connect_timeout: Duration::from_secs(
                 number("connect_timeout", self.connect_timeout, 15)?.max(2) as u64
             ),
@@ -317,7 +412,7 @@ mod tests {
         .unwrap();
         assert_eq!((c.host.as_str(), c.port, c.user.as_str()), ("db.example.com", 6543, "app"));
         assert_eq!(c.database, "my db");
-        assert_eq!(c.password.unwrap().expose(), "p@ss");
+        assert_eq!(c.password("x").unwrap().expose(), "p@ss");
         assert_eq!(c.ssl_mode, SslMode::VerifyFull);
         assert_eq!(c.connect_timeout, Duration::from_secs(3));
     }
@@ -335,6 +430,26 @@ mod tests {
     }
 
     #[test]
+    fn a_service_gives_what_is_not_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let services = folder.path().join("services.conf");
+        std::fs::write(
+            &services,
+            "[app]\nhost=db.example.com\nport=6543\ndbname=shop\nuser=u\npassword=fake-word\n",
+        )
+        .unwrap();
+        let c = config(
+            serde_json::json!({"service": "app", "servicefile": services.to_str(), "database": "other"}),
+        )
+        .unwrap();
+        assert_eq!(c.identity(&c.database), "postgres://db.example.com:6543/other");
+        assert_eq!((c.user.as_str(), c.password("other").unwrap().expose()), ("u", "fake-word"));
+        let url = format!("postgres:///?service=app&servicefile={}", services.display());
+        let c = config(serde_json::json!({ "url": url })).unwrap();
+        assert_eq!(c.identity(&c.database), "postgres://db.example.com:6543/shop");
+    }
+
+    #[test]
     fn a_secret_in_a_url_may_hold_any_character() {
         let mut secrets = Secrets::default();
         let token = secrets.insert(&RunId::from("r"), "password", Secret::new("a@b/c:d?e#f"));
@@ -343,7 +458,7 @@ mod tests {
             secrets,
         ))
         .unwrap();
-        assert_eq!(c.password.as_ref().unwrap().expose(), "a@b/c:d?e#f");
+        assert_eq!(c.password("db").unwrap().expose(), "a@b/c:d?e#f");
         assert_eq!((c.host.as_str(), c.database.as_str()), ("127.0.0.1", "db"));
         assert!(!format!("{c:?}").contains("a@b"));
     }
@@ -367,6 +482,8 @@ mod tests {
             (serde_json::json!({"url": "postgres://u:secret-word@h/x?frob=1"}), "frob"),
             (serde_json::json!({"url": "postgres://u:secret-word@a,b/x"}), "several hosts"),
             (serde_json::json!({"host": "h", "max_connections": 1}), "too few"),
+            (serde_json::json!({"host": "h", "sslcert": "client.crt"}), "belong together"),
+            (serde_json::json!({"host": "h", "passfile": "absent/pgpass"}), "passfile"),
             (serde_json::json!({}), "no host"),
         ] {
             let error = config(settings).unwrap_err();

@@ -147,7 +147,10 @@ fn options(config: &Config, database: &str, application: &str) -> Result<PgConne
         .statement_cache_capacity(0)
         // Statements may hold what a recipe declared secret.
         .disable_statement_logging();
-    if let Some(password) = &config.password {
+    if let Some((certificate, key)) = &config.ssl_identity {
+        options = options.ssl_client_cert(certificate).ssl_client_key(key);
+    }
+    if let Some(password) = config.password(database) {
         options = options.password(password.expose());
     }
     if let Some(path) = &config.ssl_root_cert {

@@ -1,12 +1,13 @@
 //! TLS as `sslmode` asks for it, by rustls.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use godwit_model::{Error, Result};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::config::{Config, SslMode};
@@ -24,9 +25,49 @@ pub fn client(config: &Config) -> Result<Option<Arc<ClientConfig>>> {
         .with_safe_default_protocol_versions()
         .map_err(|e| Error::host(format!("TLS can't be set up: {e}")))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verifier { check, provider }))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(Verifier { check, provider }));
+    let client = match &config.ssl_identity {
+        None => client.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let (chain, key) = identity(config, certificate, key)?;
+            client.with_client_auth_cert(chain, key).map_err(|e| {
+                Error::invalid(format!(
+                    "connection `{}`: sslcert and sslkey don't go together: {e}",
+                    config.name
+                ))
+            })?
+        }
+    };
     Ok(Some(Arc::new(client)))
+}
+
+/// The client's certificate with those that vouch for it, and its key.
+fn identity(
+    config: &Config,
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let fault = |field: &str, path: &Path, why: String| {
+        Error::invalid(format!(
+            "connection `{}`: {field} `{}` can't be used: {why}",
+            config.name,
+            path.display()
+        ))
+        .hint("give a PEM file; a key that is encrypted has to be decrypted first (openssl pkey)")
+    };
+    let read = |field: &str, path: &Path| std::fs::read(path).map_err(|e| fault(field, path, e.to_string()));
+    let pem = read("sslcert", certificate)?;
+    let chain = rustls_pemfile::certs(&mut pem.as_slice())
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|e| fault("sslcert", certificate, e.to_string()))?;
+    if chain.is_empty() {
+        return Err(fault("sslcert", certificate, "it holds no certificate".to_owned()));
+    }
+    let pem = read("sslkey", key)?;
+    let found = rustls_pemfile::private_key(&mut pem.as_slice())
+        .map_err(|e| fault("sslkey", key, e.to_string()))?
+        .ok_or_else(|| fault("sslkey", key, "it holds no key".to_owned()))?;
+    Ok((chain, found))
 }
 
 /// The name that the server's certificate has to carry.

@@ -673,7 +673,7 @@ recipe::type: connection `f` must be an object, not a string
   | "f": "postgres://h",
   |      ^^^^^^^^^^^^^^
   = { "kind": "postgres", "url": "${inputs.…}" }
-recipe::missing-key: connection `g` of kind postgres has neither `url` nor `host`
+recipe::missing-key: connection `g` of kind postgres has none of `url`, `host` and `service`
   recipe.json:10:10
   | "g": { "kind": "postgres" }
   |      ^

@@ -61,7 +61,7 @@ impl Wire {
                     if method == 0 {
                         continue;
                     }
-                    let answer = self.answer(config, method, &message.body, &mut scram)?;
+                    let answer = self.answer(config, database, method, &message.body, &mut scram)?;
                     if !answer.is_empty() {
                         self.send(&answer).await?;
                     }
@@ -81,6 +81,7 @@ impl Wire {
     fn answer(
         &self,
         config: &Config,
+        database: &str,
         method: i32,
         body: &[u8],
         scram: &mut Option<ScramSha256>,
@@ -93,8 +94,12 @@ impl Wire {
                 .into()
         };
         let password = || {
-            config.password.as_ref().ok_or_else(|| {
-                refuse(format!("the server asks for a password of `{}`, and none is given", config.user))
+            config.password(database).ok_or_else(|| {
+                refuse(format!(
+                    "the server asks for a password of `{}`, and {}",
+                    config.user,
+                    config.no_password()
+                ))
             })
         };
         let io = |e: std::io::Error| refuse(format!("authentication failed: {e}"));

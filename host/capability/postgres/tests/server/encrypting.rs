@@ -3,7 +3,8 @@
 use godwit_lab::postgres::{Major, PgServer};
 use godwit_model::ErrorKind;
 use godwit_model::effect::SqlUndo;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use godwit_model::plugin::Access;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::support::*;
 
@@ -14,21 +15,22 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// Gives a server a certificate, by way of its own files: they have to belong to its user.
-async fn install(server: &PgServer, issuer: &CertifiedIssuer<'_, KeyPair>, name: &str) {
+/// Writes a file of a server, which has to belong to its user.
+fn write(server: &PgServer, file: &str, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
+    let path = server.data_dir().join(file);
+    let text = text.trim().replace('\'', "''");
+    let sql = format!("COPY (SELECT unnest(string_to_array('{text}', E'\\n'))) TO '{}'", path.display());
+    server.psql("postgres", &sql).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Gives a server a certificate.
+async fn install(server: &PgServer, issuer: &CertifiedIssuer<'_, KeyPair>, name: &str) {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, issuer).unwrap();
-    for (file, pem) in [("server.crt", certificate.pem()), ("server.key", key.serialize_pem())] {
-        let path = server.data_dir().join(file);
-        let sql = format!(
-            "COPY (SELECT unnest(string_to_array('{}', E'\\n'))) TO '{}'",
-            pem.trim(),
-            path.display()
-        );
-        server.psql("postgres", &sql).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    }
+    write(server, "server.crt", &certificate.pem());
+    write(server, "server.key", &key.serialize_pem());
     server.psql("postgres", "ALTER SYSTEM SET ssl = on").unwrap();
     server.restart().await.unwrap();
 }
@@ -83,4 +85,71 @@ async fn each_sslmode_proves_what_it_promises() {
     assert_eq!(attempt(format!("sslmode=verify-ca&sslrootcert={ours_pem}")).await, yes);
     let error = attempt(format!("sslmode=verify-full&sslrootcert={ours_pem}")).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Failed, "{error}");
+}
+
+#[tokio::test]
+async fn a_client_proves_itself_by_its_certificate() {
+    let server = PgServer::start(Major::V15).await.unwrap();
+    let (ours, theirs) = (authority(), authority());
+    write(&server, "clients.crt", &ours.pem());
+    server.psql("postgres", "CREATE ROLE certified LOGIN").unwrap();
+    server.psql("postgres", "ALTER SYSTEM SET ssl_ca_file = 'clients.crt'").unwrap();
+    let rules = server.psql("postgres", "SELECT pg_read_file('pg_hba.conf')").unwrap();
+    write(&server, "pg_hba.conf", &format!("hostssl all certified all cert\n{rules}"));
+    install(&server, &ours, "127.0.0.1").await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let client = |name: &str, issuer: &CertifiedIssuer<'_, KeyPair>| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "certified");
+        let certificate = params.signed_by(&key, issuer).unwrap();
+        let (crt, pem) =
+            (folder.path().join(format!("{name}.crt")), folder.path().join(format!("{name}.key")));
+        std::fs::write(&crt, certificate.pem()).unwrap();
+        std::fs::write(&pem, key.serialize_pem()).unwrap();
+        format!("sslcert={}&sslkey={}", crt.display(), pem.display())
+    };
+    let attempt = async |options: &str| {
+        let port = server.port();
+        let url = format!("postgres://certified@127.0.0.1:{port}/postgres?sslmode=require&{options}");
+        let pg = capability(&[("source", &url), ("sink", &url)]);
+        let bench = Bench::new();
+        let read = bench.query(&pg, "source", "SELECT current_user AS name").await;
+        // By sqlx: a target's markers are looked for.
+        let status = pg.target_status(&grant("sink", Access::Write)).await;
+        assert_eq!(read.is_ok(), status.is_ok(), "{options}: {read:?} {status:?}");
+        read
+    };
+    let own = client("own", &ours);
+    assert_eq!(attempt(&own).await.unwrap(), [r#"{"name":"certified"}"#]);
+    assert_eq!(attempt("").await.unwrap_err().kind, ErrorKind::Failed);
+    assert!(attempt(&client("foreign", &theirs)).await.is_err());
+    let mixed = format!("{}&sslkey={}", own, folder.path().join("foreign.key").display());
+    let error = attempt(&mixed).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+}
+
+#[tokio::test]
+async fn a_password_file_serves_both_kinds_of_connection() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let server = PgServer::start(Major::V16).await.unwrap();
+    server.psql("postgres", "CREATE ROLE filed LOGIN PASSWORD 'made-up-word'").unwrap();
+    let rules = server.psql("postgres", "SELECT pg_read_file('pg_hba.conf')").unwrap();
+    write(&server, "pg_hba.conf", &format!("host all filed all scram-sha-256\n{rules}"));
+    server.restart().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("passwords");
+    let port = server.port();
+    std::fs::write(&file, format!("*:{port}:postgres:filed:made-up-word\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let url = format!("postgres://filed@127.0.0.1:{port}/postgres?passfile={}", file.display());
+    let pg = capability(&[("source", &url), ("sink", &url)]);
+    assert!(Bench::new().query(&pg, "source", "SELECT 1 AS one").await.is_ok());
+    assert!(pg.target_status(&grant("sink", Access::Write)).await.is_ok());
+
+    std::fs::write(&file, "other.example.com:*:*:*:made-up-word\n").unwrap();
+    let pg = capability(&[("source", &url), ("sink", &url)]);
+    let error = Bench::new().query(&pg, "source", "SELECT 1 AS one").await.unwrap_err();
+    assert!(error.message.contains("none is given"), "{error}");
 }
