@@ -132,8 +132,15 @@ fn referencing_first(there: &[usize], states: &[State]) -> Vec<usize> {
     order
 }
 
-/// What differs between the tables as they were filled and as they are: one line for each that differs.
-pub async fn changes(session: &mut Session, tables: &[Filled]) -> Result<Vec<String>> {
+/// Rows of a table: all of them, and those that its loading transactions left as they are.
+struct Rows<'a> {
+    table: &'a Filled,
+    all: u64,
+    ours: u64,
+}
+
+/// Counts the tables that are there.
+async fn count<'a>(session: &mut Session, tables: &'a [Filled]) -> Result<Vec<Rows<'a>>> {
     if tables.is_empty() {
         return Ok(Vec::new());
     }
@@ -154,11 +161,20 @@ pub async fn changes(session: &mut Session, tables: &[Filled]) -> Result<Vec<Str
         return Ok(Vec::new());
     }
     let replies = session.run(&counts.join(" UNION ALL ")).await?;
-    let mut changes = Vec::new();
+    let mut found = Vec::new();
     for row in replies.into_iter().flat_map(|reply| reply.rows) {
         let number = |at: usize| row.get(at).and_then(Option::as_deref).and_then(|n| n.parse::<u64>().ok());
         let (Some(index), Some(all), Some(ours)) = (number(0), number(1), number(2)) else { continue };
         let Some(table) = usize::try_from(index).ok().and_then(|i| tables.get(i)) else { continue };
+        found.push(Rows { table, all, ours });
+    }
+    Ok(found)
+}
+
+/// What differs between the tables as they were filled and as they are: one line for each that differs.
+pub async fn changes(session: &mut Session, tables: &[Filled]) -> Result<Vec<String>> {
+    let mut changes = Vec::new();
+    for Rows { table, all, ours } in count(session, tables).await? {
         let foreign = all.saturating_sub(ours);
         if ours != table.rows {
             changes.push(format!(
@@ -172,6 +188,19 @@ pub async fn changes(session: &mut Session, tables: &[Filled]) -> Result<Vec<Str
     }
     changes.sort();
     Ok(changes)
+}
+
+/// Rows that emptying the tables would take from others: one line for each table that has such. Where a table held rows
+/// before, only ours go.
+pub async fn strangers(session: &mut Session, tables: &[Filled]) -> Result<Vec<String>> {
+    let mut strangers = Vec::new();
+    for Rows { table, all, ours } in count(session, tables).await? {
+        if all > ours && !table.found_rows {
+            strangers.push(format!("{}: {} rows", table.label(), all - ours));
+        }
+    }
+    strangers.sort();
+    Ok(strangers)
 }
 
 #[cfg(test)]

@@ -155,6 +155,16 @@ pub async fn of_step(session: &mut Session, run: &RunId, step: &StepId) -> Resul
         .collect())
 }
 
+/// Whether a run claims a target: its record is there, so its markers say all that it did and that still stands.
+pub async fn claims(session: &mut Session, run: &RunId) -> Result<bool> {
+    let sql = format!("SELECT 1 FROM {SCHEMA}.run WHERE id = {}", literal(run.as_str()));
+    match session.run(&sql).await {
+        Ok(replies) => Ok(replies.iter().any(|reply| !reply.rows.is_empty())),
+        Err(failure) if is_absent(&failure) => Ok(false),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
 /// The statement that removes markers of some effects of a step.
 pub fn delete(run: &RunId, step: &StepId, keys: &[EffectKey]) -> String {
     format!(

@@ -7,8 +7,10 @@ use godwit_model::effect::{Action, Consistency, CopySequences, CopyTable};
 use godwit_model::{EffectKey, Error, Result, SlotName};
 
 use crate::emptying::{self, Filled};
+use crate::errors::Failure;
 use crate::marker::{self, Found};
 use crate::place::Place;
+use crate::session::Session;
 use crate::snapshot::{Leaders, Succession};
 use crate::undo::{filled, part_done};
 
@@ -21,7 +23,8 @@ struct Pair<'a> {
 }
 
 /// Empties the tables of copies under a snapshot that is lost, and returns the keys of done effects that have to be
-/// done again: these copies, the sequences, and what was made from their rows. May be called again at any point.
+/// done again: these copies, the sequences, and what was made from their rows. Rows that others put into such a table
+/// are a conflict. May be called again at any point.
 pub async fn begin_again(
     scope: &StepScope,
     leaders: &Leaders,
@@ -80,18 +83,7 @@ pub async fn begin_again(
             }
         }
         if !cleared.is_empty() && !markers.is_empty() {
-            let mut sql = String::from("BEGIN");
-            for statement in emptying::statements(&mut session, &tables).await? {
-                sql.push_str(";\n");
-                sql.push_str(&statement);
-            }
-            sql.push_str(";\n");
-            sql.push_str(&marker::delete(&scope.run, &scope.step, &cleared));
-            sql.push_str(";\nCOMMIT");
-            session
-                .run_quietly(&sql)
-                .await
-                .map_err(|failure| Error::from(failure).context("emptying tables whose snapshot was lost"))?;
+            clear(scope, &pair.sink, &mut session, &tables, &cleared).await?;
         }
         session.keep();
     }
@@ -118,6 +110,41 @@ pub async fn begin_again(
         .filter(|key| redo.contains(*key))
         .cloned()
         .collect())
+}
+
+/// Empties the tables and removes the markers, in one transaction. Rows of others in a table that this run found empty
+/// are a conflict; then nothing is emptied.
+async fn clear(
+    scope: &StepScope,
+    sink: &Place,
+    session: &mut Session,
+    tables: &[Filled],
+    cleared: &[EffectKey],
+) -> Result<()> {
+    let failed = |failure: Failure| Error::from(failure).context("emptying tables whose snapshot was lost");
+    let whole: Vec<Filled> = tables.iter().filter(|table| !table.found_rows).cloned().collect();
+    let lock = emptying::lock(session, &whole).await?.unwrap_or_default();
+    session.run_quietly(&format!("BEGIN; {lock}")).await.map_err(failed)?;
+    let strangers = emptying::strangers(session, &whole).await?;
+    if !strangers.is_empty() {
+        session.run_quietly("ROLLBACK").await.map_err(failed)?;
+        return Err(Error::conflict(format!(
+            "{}: the source was written to, so that its tables have to be copied again, but others have put rows into them \
+             since: {}",
+            sink.identity(),
+            strangers.join("; ")
+        ))
+        .hint("remove those rows and resume, or undo the run"));
+    }
+    let mut sql = String::new();
+    for statement in emptying::statements(session, tables).await? {
+        sql.push_str(&statement);
+        sql.push_str(";\n");
+    }
+    sql.push_str(&marker::delete(&scope.run, &scope.step, cleared));
+    sql.push_str(";\nCOMMIT");
+    session.run_quietly(&sql).await.map_err(failed)?;
+    Ok(())
 }
 
 fn is_atomic(performed: &Performed) -> bool {

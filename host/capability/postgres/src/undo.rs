@@ -89,7 +89,8 @@ pub struct Planner<'a> {
     /// Finds a file behind a slot.
     pub file: &'a (dyn Fn(&SlotName, &str) -> Result<FilePlace> + Sync),
     pub process: &'a str,
-    markers: HashMap<String, Vec<Found>>,
+    /// By target; none where the run has no claim on it (any more).
+    markers: HashMap<String, Option<Vec<Found>>>,
     /// By slot: the action that empties all tables.
     emptying: BTreeMap<SlotName, Emptying>,
     actions: Vec<Option<UndoAction>>,
@@ -152,9 +153,23 @@ impl<'a> Planner<'a> {
                 self.actions.push(action);
             }
             Action::CopyTable(CopyTable { sink, .. }) | Action::LoadTable(LoadTable { sink, .. }) => {
-                let filled = match &performed.done {
+                let journalled = match &performed.done {
                     Some(done) => Some(read::<Copied>(&done.fingerprint)?.filled),
-                    None => self.partly(&place, run.as_ref(), key, &sink.schema, &sink.name).await?,
+                    None => None,
+                };
+                // While the run claims its target, its markers know better than the journal: a copy whose snapshot was
+                // lost was emptied, and perhaps begun again, before the journal heard of it.
+                let claimed = self.markers(&place, run.as_ref()).await?.is_some();
+                let filled = match journalled {
+                    Some(filled) if !claimed => Some(filled),
+                    known => {
+                        let mut filled =
+                            self.partly(&place, run.as_ref(), key, &sink.schema, &sink.name).await?;
+                        if let (Some(filled), Some(known)) = (&mut filled, known) {
+                            filled.found_rows = known.found_rows;
+                        }
+                        filled
+                    }
                 };
                 let Some(filled) = filled else { return Ok(()) };
                 let at = self.actions.len();
@@ -294,18 +309,22 @@ impl<'a> Planner<'a> {
         name: &str,
     ) -> Result<Option<Filled>> {
         let parts: Vec<Found> =
-            self.markers(place, run).await?.iter().filter(|found| found.key == *key).cloned().collect();
+            self.found(place, run).await?.iter().filter(|found| found.key == *key).cloned().collect();
         let filled = filled(schema, name, &parts);
         Ok((!parts.is_empty()).then_some(filled))
     }
 
     async fn marker(&mut self, place: &Place, run: Option<&RunId>, key: &EffectKey) -> Result<Option<Found>> {
-        Ok(self.markers(place, run).await?.iter().find(|found| found.key == *key).cloned())
+        Ok(self.found(place, run).await?.iter().find(|found| found.key == *key).cloned())
+    }
+
+    async fn found(&mut self, place: &Place, run: Option<&RunId>) -> Result<&[Found]> {
+        Ok(self.markers(place, run).await?.unwrap_or_default())
     }
 
     /// The markers of the step in one target, read once, when nobody can add to them any more.
-    async fn markers(&mut self, place: &Place, run: Option<&RunId>) -> Result<&[Found]> {
-        let Some(run) = run else { return Ok(&[]) };
+    async fn markers(&mut self, place: &Place, run: Option<&RunId>) -> Result<Option<&[Found]>> {
+        let Some(run) = run else { return Ok(None) };
         let at = place.identity();
         if !self.markers.contains_key(&at) {
             let found = match place.session().await {
@@ -317,16 +336,19 @@ impl<'a> Planner<'a> {
                         ))
                         .hint("wait until they have ended, or end them by pg_terminate_backend"));
                     }
-                    let found = marker::of_step(&mut session, run, &self.scope.step).await?;
+                    let found = match marker::claims(&mut session, run).await? {
+                        true => Some(marker::of_step(&mut session, run, &self.scope.step).await?),
+                        false => None,
+                    };
                     session.keep();
                     found
                 }
-                Err(e) if e.code.as_deref() == Some("3D000") => Vec::new(),
+                Err(e) if e.code.as_deref() == Some("3D000") => None,
                 Err(e) => return Err(e),
             };
             self.markers.insert(at.clone(), found);
         }
-        Ok(self.markers.get(&at).map_or(&[], Vec::as_slice))
+        Ok(self.markers.get(&at).and_then(Option::as_deref))
     }
 }
 

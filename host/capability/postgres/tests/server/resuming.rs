@@ -78,6 +78,37 @@ async fn a_lost_snapshot_begins_all_its_tables_again() {
 }
 
 #[tokio::test]
+async fn rows_of_others_are_not_emptied_with_a_lost_snapshot() {
+    let pair = Pair::new("lost_others").await;
+    pair.both("CREATE TABLE a (id int); CREATE TABLE b (id int)");
+    pair.from("INSERT INTO a VALUES (1), (2); INSERT INTO b VALUES (1)");
+    let bench = Bench::new();
+    let pg = pair.process();
+    let known = [
+        bench.run(&pg, &copy("a", &["id"])).await.unwrap(),
+        bench.run(&pg, &copy("b", &["id"])).await.unwrap(),
+    ];
+    drop(pg);
+    pair.from("INSERT INTO a VALUES (3)");
+    pair.to("INSERT INTO b VALUES (100)");
+
+    let pg = pair.process();
+    let error = pg.open_step(&bench.scope, &known).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    assert!(error.message.contains("public.b: 1 rows") && !error.message.contains("public.a"), "{error}");
+    assert_eq!(
+        pair.to("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)"),
+        "2|2",
+        "nothing is emptied"
+    );
+    pair.to("DELETE FROM b WHERE id = 100");
+    drop(pg);
+    let pg = pair.process();
+    assert_eq!(pg.open_step(&bench.scope, &known).await.unwrap().len(), 2);
+    assert_eq!(pair.to("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)"), "0|0");
+}
+
+#[tokio::test]
 async fn an_untouched_source_keeps_its_generation() {
     let pair = Pair::new("untouched").await;
     pair.both("CREATE TABLE a (id int)");

@@ -105,6 +105,36 @@ async fn undo_of_doubtful_effects_asks_the_markers() {
 }
 
 #[tokio::test]
+async fn what_was_emptied_with_a_lost_snapshot_has_not_changed_since() {
+    let pair = Pair::new("doubt_lost").await;
+    pair.both("CREATE TABLE a (id int); CREATE TABLE b (id int)");
+    pair.from("INSERT INTO a VALUES (1), (2); INSERT INTO b VALUES (1)");
+    let bench = Bench::new();
+    let pg = pair.process();
+    let known = [
+        bench.run(&pg, &copy("a", &["id"])).await.unwrap(),
+        bench.run(&pg, &copy("b", &["id"])).await.unwrap(),
+    ];
+    drop(pg);
+    pair.from("INSERT INTO a VALUES (3)");
+    let pg = pair.process();
+    pg.open_step(&bench.scope, &known).await.unwrap();
+    // One copy was begun again, and the journal hasn't heard of it.
+    bench.perform(&pg, &copy("b", &["id"]), true).await.unwrap();
+    let scope = bench.undo();
+    let actions = pg.plan_undo(&scope, &known).await.unwrap();
+    assert_eq!(actions.len(), 1, "{actions:?}");
+    assert_eq!((actions[0].changed.as_deref(), actions[0].details.len()), (None, 1), "{actions:?}");
+    pg.undo(&scope, &actions[0], false, false).await.unwrap();
+    assert_eq!(pair.to("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)"), "0|0");
+    // What somebody else did then is still seen.
+    bench.perform(&pg, &copy("a", &["id"]), true).await.unwrap();
+    pair.to("UPDATE a SET id = 7 WHERE id = 1");
+    let actions = pg.plan_undo(&bench.undo(), &known).await.unwrap();
+    assert!(actions[0].changed.as_deref().is_some_and(|why| why.contains("public.a")), "{actions:?}");
+}
+
+#[tokio::test]
 async fn tables_that_others_point_at_are_emptied_row_by_row() {
     let pair = Pair::new("pointed").await;
     pair.both("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY REFERENCES a)");
