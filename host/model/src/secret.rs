@@ -44,15 +44,64 @@ pub fn token(run: &RunId, name: &str) -> String {
 /// The secrets of a run by name, with their tokens.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets {
-    by_token: BTreeMap<String, (String, Secret)>,
+    by_token: BTreeMap<String, Known>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    name: String,
+    value: Secret,
+    in_url: bool,
+}
+
+/// A piece of a text that holds tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    Text(&'a str),
+    Secret {
+        value: &'a Secret,
+        /// It is a part of a url as it was written there, with `%XX` for what a url can't hold.
+        in_url: bool,
+    },
 }
 
 impl Secrets {
     /// Adds a secret and returns its token. A name is added once; adding it again replaces its value.
     pub fn insert(&mut self, run: &RunId, name: &str, value: Secret) -> String {
+        self.add(run, name, value, false)
+    }
+
+    /// Adds a part of a url as it was written there; see [`Piece::Secret`].
+    pub fn insert_url_part(&mut self, run: &RunId, name: &str, value: Secret) -> String {
+        self.add(run, name, value, true)
+    }
+
+    fn add(&mut self, run: &RunId, name: &str, value: Secret, in_url: bool) -> String {
         let token = token(run, name);
-        self.by_token.insert(token.clone(), (name.to_owned(), value));
+        self.by_token.insert(token.clone(), Known { name: name.to_owned(), value, in_url });
         token
+    }
+
+    /// Takes a text apart at its tokens.
+    pub fn pieces<'a>(&'a self, text: &'a str) -> Vec<Piece<'a>> {
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        loop {
+            let first = self
+                .by_token
+                .iter()
+                .filter_map(|(token, known)| rest.find(token.as_str()).map(|at| (at, token.len(), known)));
+            let Some((at, len, known)) = first.min_by_key(|(at, ..)| *at) else { break };
+            if at > 0 {
+                pieces.push(Piece::Text(&rest[..at]));
+            }
+            pieces.push(Piece::Secret { value: &known.value, in_url: known.in_url });
+            rest = &rest[at + len..];
+        }
+        if !rest.is_empty() {
+            pieces.push(Piece::Text(rest));
+        }
+        pieces
     }
 
     /// Adds all of `other`.
@@ -64,12 +113,12 @@ impl Secrets {
     /// as an error by its name; `None` allows all.
     pub fn reveal(&self, text: &str, allowed: Option<&[String]>) -> Result<String, String> {
         let mut out = text.to_owned();
-        for (token, (name, secret)) in &self.by_token {
+        for (token, Known { name, value, .. }) in &self.by_token {
             if out.contains(token.as_str()) {
                 if allowed.is_some_and(|allowed| !allowed.iter().any(|a| a == name)) {
                     return Err(name.clone());
                 }
-                out = out.replace(token.as_str(), secret.expose());
+                out = out.replace(token.as_str(), value.expose());
             }
         }
         Ok(out)
@@ -79,10 +128,10 @@ impl Secrets {
     /// Values shorter than four bytes are left, as they would mask half of every text.
     pub fn redact(&self, text: &str) -> String {
         let mut out = text.to_owned();
-        for (token, (_, secret)) in &self.by_token {
+        for (token, Known { value, .. }) in &self.by_token {
             out = out.replace(token.as_str(), "***");
-            if secret.expose().len() >= 4 {
-                out = out.replace(secret.expose(), "***");
+            if value.expose().len() >= 4 {
+                out = out.replace(value.expose(), "***");
             }
         }
         out
@@ -97,7 +146,7 @@ impl Secrets {
 
     /// All values, for masking.
     pub fn values(&self) -> impl Iterator<Item = &str> {
-        self.by_token.values().map(|(_, secret)| secret.expose())
+        self.by_token.values().map(|known| known.value.expose())
     }
 
     /// Whether `text` holds a token of this run.
@@ -120,6 +169,25 @@ mod tests {
         assert_eq!(shown.message, "refused ***");
         assert_eq!(shown.hint.as_deref(), Some("not with ***"));
         assert_eq!(format!("{:?} {}", Secret::new("x"), Secret::new("x")), "*** ***");
+    }
+
+    #[test]
+    fn a_text_is_taken_apart_at_its_tokens() {
+        let run = RunId::new("20261120-102600-0a1b");
+        let mut secrets = Secrets::default();
+        let (raw, part) = (Secret::new("fake%41"), Secret::new("u:fake%40word"));
+        let one = secrets.insert(&run, "one", raw.clone());
+        let two = secrets.insert_url_part(&run, "two", part.clone());
+        assert_eq!(
+            secrets.pieces(&format!("a{two}{one}b")),
+            [
+                Piece::Text("a"),
+                Piece::Secret { value: &part, in_url: true },
+                Piece::Secret { value: &raw, in_url: false },
+                Piece::Text("b"),
+            ]
+        );
+        assert_eq!(secrets.pieces(""), []);
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl Values {
             // The first one bears the input's own name: that is the one that grants speak of.
             let secret = if parts.is_empty() { name.to_owned() } else { format!("{name}.{part}") };
             parts.push(secret.clone());
-            self.secrets.insert(run, &secret, Secret::new(value))
+            self.secrets.insert_url_part(run, &secret, Secret::new(value))
         });
         if let Some(password) = split.password() {
             // Never granted: it is there so that redaction knows the password also when it stands alone.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use godwit_model::capability::Connection;
-use godwit_model::secret::Secret;
+use godwit_model::secret::{Piece, Secret};
 use godwit_model::{ConnectionName, Error, Json, Result};
 
 use passfile::Passfile;
@@ -162,6 +162,16 @@ impl Raw {
             .shown("url")
             .ok_or_else(|| Error::invalid(format!("`url` of connection `{name}` isn't a text")))?;
         let reveal = |text: &str| connection.secrets.reveal(text, None).unwrap_or_else(|_| text.to_owned());
+        // What stands in the url is written as in a url; a secret that was put there is what it is.
+        let value = |text: &str| -> String {
+            let pieces = connection.secrets.pieces(text);
+            let decoded = pieces.iter().map(|piece| match piece {
+                Piece::Text(text) => decode(text),
+                Piece::Secret { value, in_url: true } => decode(value.expose()),
+                Piece::Secret { value, in_url: false } => value.expose().to_owned(),
+            });
+            decoded.collect()
+        };
         let whole =
             if SCHEMES.iter().any(|s| shown.starts_with(s)) { shown.to_owned() } else { reveal(shown) };
         let rest = SCHEMES.iter().find_map(|scheme| whole.strip_prefix(scheme)).ok_or_else(|| {
@@ -178,16 +188,22 @@ impl Raw {
             None => rest.split_once('/').map_or((rest, None), |(authority, path)| (authority, Some(path))),
         };
         let (user_info, host) = match authority.rsplit_once('@') {
-            Some((user_info, host)) => (Some(reveal(user_info)), reveal(host)),
+            Some((user_info, host)) => (Some(user_info), reveal(host)),
             None => (None, reveal(authority)),
         };
         if let Some(user_info) = user_info {
-            let (user, password) = match user_info.split_once(':') {
-                Some((user, password)) => (user, Some(password)),
-                None => (user_info.as_str(), None),
+            let pieces = connection.secrets.pieces(user_info);
+            let (user, password) = match (user_info.split_once(':'), pieces.as_slice()) {
+                (Some((user, password)), _) => (value(user), Some(value(password))),
+                // The user information of a url that was given as a whole.
+                (None, [Piece::Secret { value, in_url: true }]) => match value.expose().split_once(':') {
+                    Some((user, password)) => (decode(user), Some(decode(password))),
+                    None => (decode(value.expose()), None),
+                },
+                (None, _) => (value(user_info), None),
             };
-            self.user = Some(decode(user)).filter(|user| !user.is_empty());
-            self.password = password.map(|password| Secret::new(decode(password)));
+            self.user = Some(user).filter(|user| !user.is_empty());
+            self.password = password.map(Secret::new);
         }
         if host.contains(',') {
             return Err(Error::invalid(format!("`url` of connection `{name}` names several hosts"))
@@ -206,10 +222,10 @@ impl Raw {
         };
         self.host = Some(host).filter(|host| !host.is_empty());
         self.port = port.filter(|port| !port.is_empty());
-        self.database = path.map(|path| decode(&reveal(path))).filter(|database| !database.is_empty());
+        self.database = path.map(value).filter(|database| !database.is_empty());
         for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            self.set(connection, &decode(key), decode(&reveal(value)))?;
+            let (key, text) = pair.split_once('=').unwrap_or((pair, ""));
+            self.set(connection, &decode(key), value(text))?;
         }
         Ok(())
     }
@@ -452,15 +468,25 @@ mod tests {
     #[test]
     fn a_secret_in_a_url_may_hold_any_character() {
         let mut secrets = Secrets::default();
-        let token = secrets.insert(&RunId::from("r"), "password", Secret::new("a@b/c:d?e#f"));
+        let token = secrets.insert(&RunId::from("r"), "password", Secret::new("a@b/c:d?e#f%41"));
         let c = Config::new(&connection(
             serde_json::json!({"url": format!("postgres://app:{token}@127.0.0.1:5432/db")}),
             secrets,
         ))
         .unwrap();
-        assert_eq!(c.password("db").unwrap().expose(), "a@b/c:d?e#f");
+        assert_eq!(c.password("db").unwrap().expose(), "a@b/c:d?e#f%41");
         assert_eq!((c.host.as_str(), c.database.as_str()), ("127.0.0.1", "db"));
         assert!(!format!("{c:?}").contains("a@b"));
+    }
+
+    #[test]
+    fn the_user_information_of_a_url_is_written_as_in_a_url() {
+        let mut secrets = Secrets::default();
+        let token =
+            secrets.insert_url_part(&RunId::from("r"), "source_url", Secret::new("u%40x:fake%3Aword"));
+        let url = serde_json::json!({ "url": format!("postgres://{token}@127.0.0.1/db") });
+        let c = Config::new(&connection(url, secrets)).unwrap();
+        assert_eq!((c.user.as_str(), c.password("db").unwrap().expose()), ("u@x", "fake:word"));
     }
 
     #[test]
