@@ -10,58 +10,82 @@ use godwit_model::journal::{
 };
 use godwit_model::{EffectKey, Error, Json, Result, RunId, StepId};
 
-/// At which write, and on which side of it.
+/// At which write the process ends, and on which side of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    side: Side,
+    /// Counts the calls of this method of the journal alone, such as `settle`; without it, every write.
+    method: Option<String>,
+    /// From 1.
+    number: u64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    Never,
-    /// Just before the write with this number, from 1.
-    Before(u64),
+enum Side {
+    /// Just before the write.
+    Before,
     /// Just after it became durable.
-    After(u64),
+    After,
 }
 
 impl Moment {
-    /// Reads `before:N` or `after:N`.
+    /// Reads `before:N`, `after:N`, `before:METHOD:N` or `after:METHOD:N`.
     pub fn parse(text: &str) -> Option<Self> {
-        let (side, number) = text.split_once(':')?;
-        let number = number.parse().ok()?;
-        match side {
-            "before" => Some(Self::Before(number)),
-            "after" => Some(Self::After(number)),
-            _ => None,
-        }
+        let (side, rest) = text.split_once(':')?;
+        let side = match side {
+            "before" => Side::Before,
+            "after" => Side::After,
+            _ => return None,
+        };
+        let (method, number) = match rest.split_once(':') {
+            Some((method, number)) if WRITES.contains(&method) => (Some(method.to_owned()), number),
+            Some(_) => return None,
+            None => (None, rest),
+        };
+        Some(Self { side, method, number: number.parse().ok()? })
     }
 }
 
 /// Counts the writes of the journal it wraps.
 pub struct KillingJournal {
     inner: Arc<dyn Journal>,
-    moment: Moment,
+    moment: Option<Moment>,
     writes: AtomicU64,
+    /// Those of the method that the moment names.
+    named: AtomicU64,
     /// Where the count is written at each write, so that a test knows how many there are.
     count_file: Option<std::path::PathBuf>,
 }
 
 impl KillingJournal {
-    pub fn new(inner: Arc<dyn Journal>, moment: Moment, count_file: Option<std::path::PathBuf>) -> Self {
-        Self { inner, moment, writes: AtomicU64::new(0), count_file }
+    /// Without a moment it never ends the process.
+    pub fn new(
+        inner: Arc<dyn Journal>,
+        moment: Option<Moment>,
+        count_file: Option<std::path::PathBuf>,
+    ) -> Self {
+        Self { inner, moment, writes: AtomicU64::new(0), named: AtomicU64::new(0), count_file }
     }
 
-    fn before(&self) -> u64 {
+    /// Called before each write; tells whether the process is to end after it.
+    fn before(&self, method: &str) -> bool {
         let number = self.writes.fetch_add(1, Ordering::SeqCst) + 1;
         if let Some(path) = &self.count_file {
             std::fs::write(path, number.to_string()).expect("the count file can be written");
         }
-        if self.moment == Moment::Before(number) {
+        let Some(moment) = &self.moment else { return false };
+        let number = match &moment.method {
+            None => number,
+            Some(named) if named == method => self.named.fetch_add(1, Ordering::SeqCst) + 1,
+            Some(_) => return false,
+        };
+        if number != moment.number {
+            return false;
+        }
+        if moment.side == Side::Before {
             die();
         }
-        number
-    }
-
-    fn after(&self, number: u64) {
-        if self.moment == Moment::After(number) {
-            die();
-        }
+        true
     }
 }
 
@@ -77,116 +101,60 @@ fn die() -> ! {
     }
 }
 
-macro_rules! write {
-    ($self:ident, $call:expr) => {{
-        let number = $self.before();
-        let result = $call.await;
-        $self.after(number);
-        result
-    }};
+/// The journal of [`KillingJournal`]: every method goes to the one inside, and those that write are counted.
+macro_rules! delegate {
+    (
+        writes { $(fn $write:ident($($write_arg:ident: $write_type:ty),*) -> $write_result:ty;)* }
+        reads { $(fn $read:ident($($read_arg:ident: $read_type:ty),*) -> $read_result:ty;)* }
+    ) => {
+        /// The methods that write.
+        const WRITES: &[&str] = &[$(stringify!($write)),*];
+
+        #[async_trait]
+        impl Journal for KillingJournal {
+            $(async fn $write(&self, $($write_arg: $write_type),*) -> Result<$write_result> {
+                let dies = self.before(stringify!($write));
+                let result = self.inner.$write($($write_arg),*).await;
+                if dies {
+                    die();
+                }
+                result
+            })*
+            $(async fn $read(&self, $($read_arg: $read_type),*) -> Result<$read_result> {
+                self.inner.$read($($read_arg),*).await
+            })*
+        }
+    };
 }
 
-#[async_trait]
-impl Journal for KillingJournal {
-    async fn insert_run(&self, run: &RunRecord) -> Result<()> {
-        write!(self, self.inner.insert_run(run))
+delegate! {
+    writes {
+        fn insert_run(run: &RunRecord) -> ();
+        fn set_run_status(run: &RunId, status: RunStatus, error: Option<&Error>) -> ();
+        fn own_run(run: &RunId, owner: &str) -> ();
+        fn accept(run: &RunId, accepted: &[Accepted]) -> ();
+        fn forget(run: &RunId) -> ();
+        fn put_step(run: &RunId, step: &StepRecord) -> ();
+        fn memo(run: &RunId, step: &StepId, key: &str, value: &Json) -> Json;
+        fn intend(run: &RunId, step: &StepId, batch: &[Intent]) -> ();
+        fn settle(run: &RunId, step: &StepId, key: &EffectKey, status: &EffectStatus) -> ();
+        fn plan_parts(run: &RunId, step: &StepId, key: &EffectKey, ranges: &[Json]) -> ();
+        fn finish_part(run: &RunId, step: &StepId, key: &EffectKey, index: u32, outcome: &Json) -> ();
+        fn reset_parts(run: &RunId, step: &StepId, key: &EffectKey) -> ();
+        fn set_note(run: &RunId, step: &StepId, key: Option<&EffectKey>, name: &str, value: &Json) -> ();
+        fn plan_undo(undo_run: &RunId, actions: &[UndoRecord]) -> ();
+        fn finish_undo(undo_run: &RunId, step: &StepId, key: &EffectKey, result: &Json) -> ();
     }
-    async fn set_run_status(&self, run: &RunId, status: RunStatus, error: Option<&Error>) -> Result<()> {
-        write!(self, self.inner.set_run_status(run, status, error))
-    }
-    async fn own_run(&self, run: &RunId, owner: &str) -> Result<()> {
-        write!(self, self.inner.own_run(run, owner))
-    }
-    async fn accept(&self, run: &RunId, accepted: &[Accepted]) -> Result<()> {
-        write!(self, self.inner.accept(run, accepted))
-    }
-    async fn run(&self, run: &RunId) -> Result<Option<RunRecord>> {
-        self.inner.run(run).await
-    }
-    async fn runs(&self) -> Result<Vec<RunRecord>> {
-        self.inner.runs().await
-    }
-    async fn forget(&self, run: &RunId) -> Result<()> {
-        write!(self, self.inner.forget(run))
-    }
-    async fn put_step(&self, run: &RunId, step: &StepRecord) -> Result<()> {
-        write!(self, self.inner.put_step(run, step))
-    }
-    async fn steps(&self, run: &RunId) -> Result<Vec<StepRecord>> {
-        self.inner.steps(run).await
-    }
-    async fn memo(&self, run: &RunId, step: &StepId, key: &str, value: &Json) -> Result<Json> {
-        write!(self, self.inner.memo(run, step, key, value))
-    }
-    async fn kept_memo(&self, run: &RunId, step: &StepId, key: &str) -> Result<Option<Json>> {
-        self.inner.kept_memo(run, step, key).await
-    }
-    async fn memos(&self, run: &RunId, step: &StepId) -> Result<Vec<(String, Json)>> {
-        self.inner.memos(run, step).await
-    }
-    async fn intend(&self, run: &RunId, step: &StepId, batch: &[Intent]) -> Result<()> {
-        write!(self, self.inner.intend(run, step, batch))
-    }
-    async fn settle(&self, run: &RunId, step: &StepId, key: &EffectKey, status: &EffectStatus) -> Result<()> {
-        write!(self, self.inner.settle(run, step, key, status))
-    }
-    async fn effects(&self, run: &RunId, step: &StepId) -> Result<Vec<EffectRecord>> {
-        self.inner.effects(run, step).await
-    }
-    async fn effect(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<Option<EffectRecord>> {
-        self.inner.effect(run, step, key).await
-    }
-    async fn plan_parts(&self, run: &RunId, step: &StepId, key: &EffectKey, ranges: &[Json]) -> Result<()> {
-        write!(self, self.inner.plan_parts(run, step, key, ranges))
-    }
-    async fn finish_part(
-        &self,
-        run: &RunId,
-        step: &StepId,
-        key: &EffectKey,
-        index: u32,
-        outcome: &Json,
-    ) -> Result<()> {
-        write!(self, self.inner.finish_part(run, step, key, index, outcome))
-    }
-    async fn reset_parts(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<()> {
-        write!(self, self.inner.reset_parts(run, step, key))
-    }
-    async fn parts(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<Vec<Part>> {
-        self.inner.parts(run, step, key).await
-    }
-    async fn set_note(
-        &self,
-        run: &RunId,
-        step: &StepId,
-        key: Option<&EffectKey>,
-        name: &str,
-        value: &Json,
-    ) -> Result<()> {
-        write!(self, self.inner.set_note(run, step, key, name, value))
-    }
-    async fn note(
-        &self,
-        run: &RunId,
-        step: &StepId,
-        key: Option<&EffectKey>,
-        name: &str,
-    ) -> Result<Option<Json>> {
-        self.inner.note(run, step, key, name).await
-    }
-    async fn plan_undo(&self, undo_run: &RunId, actions: &[UndoRecord]) -> Result<()> {
-        write!(self, self.inner.plan_undo(undo_run, actions))
-    }
-    async fn finish_undo(
-        &self,
-        undo_run: &RunId,
-        step: &StepId,
-        key: &EffectKey,
-        result: &Json,
-    ) -> Result<()> {
-        write!(self, self.inner.finish_undo(undo_run, step, key, result))
-    }
-    async fn undo_actions(&self, undo_run: &RunId) -> Result<Vec<UndoRecord>> {
-        self.inner.undo_actions(undo_run).await
+    reads {
+        fn run(run: &RunId) -> Option<RunRecord>;
+        fn runs() -> Vec<RunRecord>;
+        fn steps(run: &RunId) -> Vec<StepRecord>;
+        fn kept_memo(run: &RunId, step: &StepId, key: &str) -> Option<Json>;
+        fn memos(run: &RunId, step: &StepId) -> Vec<(String, Json)>;
+        fn effects(run: &RunId, step: &StepId) -> Vec<EffectRecord>;
+        fn effect(run: &RunId, step: &StepId, key: &EffectKey) -> Option<EffectRecord>;
+        fn parts(run: &RunId, step: &StepId, key: &EffectKey) -> Vec<Part>;
+        fn note(run: &RunId, step: &StepId, key: Option<&EffectKey>, name: &str) -> Option<Json>;
+        fn undo_actions(undo_run: &RunId) -> Vec<UndoRecord>;
     }
 }

@@ -1,7 +1,7 @@
 //! Runs of `godwit` in a folder of their own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -87,7 +87,13 @@ impl Godwit {
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("godwit {args:?}: {error}\n{ran}"))
     }
 
-    /// Runs and dies around a journal write: `before:N` or `after:N`. The code is `None` when it did.
+    /// Starts, and leaves it to the caller to wait for it or to kill it.
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        self.command(args).spawn().expect("godwit can be started")
+    }
+
+    /// Runs and dies around a journal write, as [`Moment`](crate::kill::Moment) reads it: `before:N`, `after:settle:N` …
+    /// The code is `None` when it did.
     pub fn killed_at(&self, moment: &str, args: &[&str]) -> Ran {
         let mut command = self.command(args);
         command.env("GODWIT_TEST_KILL", moment);
@@ -96,7 +102,7 @@ impl Godwit {
 
     /// Runs, and is killed after a time unless it ended before.
     pub fn killed_after(&self, time: Duration, args: &[&str]) -> Ran {
-        let mut child = self.command(args).spawn().expect("godwit can be started");
+        let mut child = self.spawn(args);
         let began = std::time::Instant::now();
         while began.elapsed() < time {
             if child.try_wait().expect("a child can be waited for").is_some() {

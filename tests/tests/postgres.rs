@@ -214,26 +214,3 @@ fn resume(godwit: &Godwit, context: &str) {
         assert_eq!(ran.code, Some(0), "{context}: {ran}");
     }
 }
-
-#[test]
-fn two_runs_at_one_target() {
-    let pair = Pair::start(Major::V16, Major::V18);
-    let first = pair.fresh("app");
-    let second = Godwit::new(PROGRAM)
-        .env("GODWIT_INPUT_SOURCE_URL", &pair.source.url("labeler"))
-        .env("GODWIT_INPUT_TARGET_URL", &pair.target.url("app"));
-    // The first run is cut off with markers in the target.
-    let writes = {
-        let counted = pair.fresh("count");
-        counted.count_writes(&["run", "copy-postgres", "--yes"])
-    };
-    let killed = first.killed_at(&format!("after:{}", writes / 2), &["run", "copy-postgres", "--yes"]);
-    assert_eq!(killed.code, None, "{killed}");
-    let (run, _) = first.newest_run().unwrap();
-    let status = first.ok(&["target", "status", &pair.target.url("app")]);
-    assert!(status.stdout.contains(&run), "{status}");
-    let ran = second.run(&["run", "copy-postgres", "--yes"]);
-    assert_ne!(ran.code, Some(0), "{ran}");
-    first.ok(&["resume", &run, "--yes"]);
-    pair.assert_equal("app", "after the foreign run was refused");
-}

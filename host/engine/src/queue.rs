@@ -658,15 +658,45 @@ fn check_predecessors(state: &State, in_batch: &HashSet<EffectKey>, effect: &Eff
 }
 
 fn other_request(step: &StepId, record: &EffectRecord, effect: &Effect) -> Error {
-    let text = |action: &Action| {
-        let json = serde_json::to_string(action).unwrap_or_default();
-        if json.chars().count() > 400 { json.chars().take(400).chain("…".chars()).collect() } else { json }
-    };
+    let text = |action: &Action| serde_json::to_string(action).unwrap_or_default();
+    let (before, now) = from_difference(&text(&record.effect.action), &text(&effect.action));
     Error::conflict(format!(
-        "step `{step}` asks for another effect under the key `{}` than before\n  before: {}\n  now:    {}",
+        "step `{step}` asks for another effect under the key `{}` than before\n  before: {before}\n  now:    {now}",
         effect.key,
-        text(&record.effect.action),
-        text(&effect.action)
     ))
     .hint("what the step reads has changed since; undo the run and start anew")
+}
+
+/// Two long texts, cut to where they differ.
+fn from_difference(a: &str, b: &str) -> (String, String) {
+    const CONTEXT: usize = 60;
+    const SHOWN: usize = 400;
+    let alike = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    let start = if alike > 2 * CONTEXT { alike - CONTEXT } else { 0 };
+    let cut = |text: &str| {
+        let mut shown = String::new();
+        if start > 0 {
+            shown.push('…');
+        }
+        shown.extend(text.chars().skip(start).take(SHOWN));
+        if text.chars().count() > start + SHOWN {
+            shown.push('…');
+        }
+        shown
+    };
+    (cut(a), cut(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_requests_are_shown_from_where_they_differ() {
+        let (same, long) = ("ä".repeat(1000), "x".repeat(1000));
+        let (a, b) = from_difference(&format!("{same}one{long}"), &format!("{same}two"));
+        assert!(a.starts_with("…ä") && a.contains("äone") && a.ends_with("x…"), "{a}");
+        assert_eq!(b, format!("…{}two", "ä".repeat(60)));
+        assert_eq!(from_difference("short", "shorter"), ("short".to_owned(), "shorter".to_owned()));
+    }
 }
