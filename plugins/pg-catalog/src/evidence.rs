@@ -1,7 +1,7 @@
 //! Checks of transfers by their evidence.
 
 use godwit_sdk::host::Host;
-use godwit_sdk::types::{Check, Result};
+use godwit_sdk::types::{Check, Error, Result};
 
 /// What was sent by a transfer against what its sink holds: a check named after the table.
 pub fn rows<H: Host>(host: &H, table: &str, key: &str) -> Result<Check> {
@@ -9,7 +9,10 @@ pub fn rows<H: Host>(host: &H, table: &str, key: &str) -> Result<Check> {
     let Some(sent) = host.evidence(key)? else {
         return Ok(Check::failed(name, format!("the transfer `{key}` has left no evidence; resume the run")));
     };
-    let there = host.observe(key)?;
+    let there = match host.observe(key) {
+        Err(Error::Missing(why)) => return Ok(Check::failed(name, why)),
+        other => other?,
+    };
     let detail = format!("{} rows, digest {}", sent.items, short(&sent.digest));
     if sent.items != there.items {
         let why = format!("{} rows were sent, there are now {}", sent.items, there.items);

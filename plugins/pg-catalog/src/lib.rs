@@ -22,7 +22,10 @@ pub mod sql;
 mod target;
 mod units;
 
-pub use catalog::{Catalog, OLDEST, SequenceState, release, sequence_states, server_version};
+pub use catalog::{
+    Catalog, OLDEST, SequencePosition, SequenceState, release, sequence_positions, sequence_states,
+    server_version,
+};
 pub use compare::{Difference, compare};
 pub use graph::{Cause, Graph, LeftOut, Node, NodeId, build};
 pub use kind::{Kind, Phase};
@@ -30,4 +33,4 @@ pub use order::{late, sort};
 pub use queries::USER_SCHEMA;
 pub use rows::*;
 pub use target::{Target, TargetMemo};
-pub use units::{Unit, frontier, submit};
+pub use units::{Unit, frontier, submit, submit_explained};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use godwit_sdk::host::{Host, HostExt};
-use godwit_sdk::types::{Error, Mode, Result};
+use godwit_sdk::host::Host;
+use godwit_sdk::types::{Error, Mode, Outcome, Result};
 
 /// Effects to a submission: each is one durable commit of the journal.
 const SUBMISSION: usize = 1000;
@@ -22,18 +22,45 @@ pub fn frontier<W>(units: &[Unit<W>]) -> BTreeSet<String> {
     units.iter().map(|unit| &unit.key).filter(|key| !waited.contains(key)).cloned().collect()
 }
 
-/// Submits the units, each made an effect by `effect`, and waits for all of them. A plan has no outcomes to wait for.
+/// Submits the units, each made an effect by `effect`, and waits for all of them; the first failure is returned when all
+/// have ended. A plan has no outcomes to wait for.
 pub fn submit<H: Host, W>(
     host: &H,
     units: &[Unit<W>],
+    effect: impl FnMut(&Unit<W>) -> Result<H::Effect>,
+) -> Result<()> {
+    submit_explained(host, units, effect, |_, error| error)
+}
+
+/// [`submit`], where `explain` is handed the failed unit with its error.
+pub fn submit_explained<H: Host, W>(
+    host: &H,
+    units: &[Unit<W>],
     mut effect: impl FnMut(&Unit<W>) -> Result<H::Effect>,
+    explain: impl Fn(&Unit<W>, Error) -> Error,
 ) -> Result<()> {
     for batch in units.chunks(SUBMISSION) {
         let effects = batch.iter().map(&mut effect).collect::<Result<Vec<_>>>()?;
         host.submit(effects)?;
     }
-    match host.settle() {
-        Err(Error::Pending(_)) if host.mode() == Mode::Plan => Ok(()),
-        other => other.map(drop),
+    let mut first = None;
+    loop {
+        let outcomes = host.next(1024)?;
+        if outcomes.is_empty() {
+            return first.map_or(Ok(()), Err);
+        }
+        for Outcome { key, result } in outcomes {
+            match result {
+                Ok(_) => {}
+                Err(Error::Pending(_)) if host.mode() == Mode::Plan => {}
+                Err(error) if first.is_none() => {
+                    first = Some(match units.iter().find(|unit| unit.key == key) {
+                        Some(unit) => explain(unit, error),
+                        None => error,
+                    });
+                }
+                Err(_) => {}
+            }
+        }
     }
 }
