@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::queries;
 use crate::rows::*;
+use crate::sql;
 
 /// The oldest server that is read, as `server_version_num`.
 pub const OLDEST: u32 = 120_000;
@@ -169,4 +170,45 @@ pub fn sequence_states<H: Host>(host: &H, slot: &str) -> Result<Vec<SequenceStat
         queries::USER_SCHEMA.replace("n.nspname", "n.schemaname")
     );
     host.select(slot, &sql, &[])
+}
+
+/// Exactly where a sequence stands: what `setval` needs to put another one there.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, Deserialize)]
+pub struct SequencePosition {
+    pub schema: String,
+    pub name: String,
+    pub last_value: i64,
+    /// `last_value` was given out.
+    pub is_called: bool,
+}
+
+impl SequencePosition {
+    /// The call that puts a sequence there.
+    pub fn setval(&self) -> String {
+        let name = sql::literal(&sql::qualified(&self.schema, &self.name));
+        format!("SELECT pg_catalog.setval({name}, {}, {})", self.last_value, self.is_called)
+    }
+}
+
+/// The positions of these sequences (schema, name), in their order. One round trip for up to 500.
+pub fn sequence_positions<H: Host>(
+    host: &H,
+    slot: &str,
+    sequences: &[(String, String)],
+) -> Result<Vec<SequencePosition>> {
+    let mut found = Vec::with_capacity(sequences.len());
+    for batch in sequences.chunks(500) {
+        let one = |(number, (schema, name)): (usize, &(String, String))| {
+            format!(
+                "SELECT {number} AS number, {} AS schema, {} AS name, last_value, is_called FROM {}",
+                sql::literal(schema),
+                sql::literal(name),
+                sql::qualified(schema, name)
+            )
+        };
+        let all: Vec<String> = batch.iter().enumerate().map(one).collect();
+        let query = format!("SELECT * FROM ({}) AS positions ORDER BY number", all.join(" UNION ALL "));
+        found.extend(host.select::<SequencePosition>(slot, &query, &[])?);
+    }
+    Ok(found)
 }

@@ -1,12 +1,26 @@
 //! Memory and workers while indexes over vectors are built.
 
 use godwit_sdk::types::{Error, Result};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::sql::literal;
 
 /// Shared memory that a container has unless told otherwise. A parallel HNSW build takes `maintenance_work_mem` from it,
 /// and pgvector keeps just below this (`src/hnswbuild.c`, `HnswParallelBuildMain`).
 const CONTAINER_MEMORY: u64 = 64 << 20;
+
+/// How indexes over vectors are built.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct IndexBuild {
+    /// `maintenance_work_mem` while an index is built, such as `1GB`. Default for HNSW and IVFFlat: by the table's size,
+    /// from 64 MB to 1 GB; for other indexes the server's own setting.
+    pub memory: Option<String>,
+    /// `max_parallel_maintenance_workers` while an index is built. Default: the server's own setting, but 0 for HNSW with
+    /// more than 64 MB: several workers need that much shared memory, which containers rarely have.
+    pub workers: Option<u32>,
+}
 
 /// Bytes of a memory size as PostgreSQL's settings write it: a number and `kB`, `MB` or `GB`.
 pub fn memory(text: &str) -> Option<u64> {
@@ -41,6 +55,13 @@ pub fn settings(hnsw: bool, given: Option<&str>, workers: Option<u32>) -> Vec<St
     settings.extend(given.map(|m| format!("SET LOCAL maintenance_work_mem = {}", literal(m))));
     settings.extend(workers.map(|w| format!("SET LOCAL max_parallel_maintenance_workers = {w}")));
     settings
+}
+
+/// `maintenance_work_mem` for indexes over vectors of a table of this size. An HNSW graph that doesn't fit is built many
+/// times slower (pgvector's README, "Index Build Time").
+pub fn memory_for_vectors(bytes: u64) -> String {
+    let wanted = (bytes.saturating_mul(2) >> 20).next_power_of_two();
+    format!("{}MB", wanted.clamp(64, 1024))
 }
 
 #[cfg(test)]

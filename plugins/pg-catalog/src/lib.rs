@@ -8,6 +8,8 @@ mod catalog;
 mod compare;
 mod ddl;
 pub mod digest;
+pub mod evidence;
+pub mod fill;
 mod graph;
 pub mod index_build;
 mod kind;
@@ -15,10 +17,15 @@ mod order;
 pub mod pattern;
 mod queries;
 mod rows;
+pub mod selection;
 pub mod sql;
 mod target;
+mod units;
 
-pub use catalog::{Catalog, OLDEST, SequenceState, release, sequence_states, server_version};
+pub use catalog::{
+    Catalog, OLDEST, SequencePosition, SequenceState, release, sequence_positions, sequence_states,
+    server_version,
+};
 pub use compare::{Difference, compare};
 pub use graph::{Cause, Graph, LeftOut, Node, NodeId, build};
 pub use kind::{Kind, Phase};
@@ -26,3 +33,4 @@ pub use order::{late, sort};
 pub use queries::USER_SCHEMA;
 pub use rows::*;
 pub use target::{Target, TargetMemo};
+pub use units::{Unit, frontier, submit, submit_explained};

@@ -115,6 +115,19 @@ impl Target {
         }
     }
 
+    /// The relations, types and routines of users in these schemas, by name.
+    pub fn contents<'a>(&'a self, schemas: &'a BTreeSet<String>) -> impl Iterator<Item = &'a str> {
+        let within = |name: &&String| {
+            name.match_indices('.').any(|(dot, _)| schemas.contains(name.get(..dot).unwrap_or_default()))
+        };
+        self.relations.iter().chain(&self.types).chain(&self.routines).filter(within).map(String::as_str)
+    }
+
+    /// Whether there is a table, view, sequence or index of this name.
+    pub fn has_relation(&self, schema: &str, name: &str) -> bool {
+        self.relations.contains(&format!("{schema}.{name}"))
+    }
+
     pub fn memo(&self) -> TargetMemo {
         TargetMemo {
             version: self.version,

@@ -2,21 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use godwit_pg_catalog::fill::{self, Trigger};
 use godwit_pg_catalog::pattern::matches;
-use godwit_pg_catalog::{Catalog, Kind, Oid, RelationRow, sql};
+use godwit_pg_catalog::selection::Skipped;
+use godwit_pg_catalog::{Catalog, RelationRow, frontier, sql};
 use godwit_sdk::prelude::*;
 
 use crate::copy::{copied, submit};
-use crate::params::{Outputs, Params, Skipped};
-use crate::units::{Unit, Work, copy_key, frontier};
+use crate::params::{Outputs, Params};
+use crate::units::{Unit, Work, copy_key};
 use crate::{SOURCE, TARGET};
 
 /// What is to be done, as it was decided when the step began; a memo keeps it, since the tables are not empty afterwards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     pub tables: Vec<TableCopy>,
-    /// (qualified table, quoted trigger, word that enables it).
-    pub triggers: Vec<(String, String, String)>,
+    pub triggers: Vec<Trigger>,
     pub sequences: Vec<(String, String)>,
     /// Qualified names, those that others read first.
     pub views: Vec<String>,
@@ -111,10 +112,14 @@ fn decide<H: Host>(host: &H, params: &Params) -> Result<Decision> {
             faults.join("; ")
         )));
     }
-    empty(host, &pairs)?;
-    order(&target, &pairs, &mut decision)?;
-    decision.triggers = triggers(&target, &pairs);
-    decision.views = views(&target);
+    let there: Vec<&RelationRow> = pairs.iter().map(|(_, there)| *there).collect();
+    fill::empty(host, TARGET, &there)?;
+    decision.tables = fill::order(&target, &there)?
+        .into_iter()
+        .map(|(place, after)| TableCopy { after, ..decision.tables[place].clone() })
+        .collect();
+    decision.triggers = fill::triggers(&target, &there);
+    decision.views = fill::filled_views(&target);
     Ok(decision)
 }
 
@@ -167,142 +172,6 @@ fn columns(
     }
 }
 
-/// Fails where a table of the target holds rows.
-fn empty<H: Host>(host: &H, pairs: &[(&RelationRow, &RelationRow)]) -> Result<()> {
-    #[derive(Deserialize)]
-    struct Row {
-        name: String,
-        filled: bool,
-    }
-    let tables: Vec<String> = pairs
-        .iter()
-        .map(|(_, there)| {
-            let name = sql::qualified(&there.schema, &there.name);
-            let only = if there.kind == "p" { "" } else { "ONLY " };
-            format!(
-                "SELECT {} AS name, EXISTS (SELECT 1 FROM {only}{name}) AS filled",
-                sql::literal(&there.label())
-            )
-        })
-        .collect();
-    let mut filled = Vec::new();
-    for tables in tables.chunks(200) {
-        let rows: Vec<Row> = host.select(TARGET, &tables.join(" UNION ALL "), &[])?;
-        filled.extend(rows.into_iter().filter(|row| row.filled).map(|row| row.name));
-    }
-    if filled.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Conflict(format!(
-        "tables of the target hold rows already: {}; nothing was touched. Empty them, or name those under `keep` whose rows \
-         are to stay as they are",
-        filled.join(", ")
-    )))
-}
-
-/// Puts each table after those that its foreign keys in the target point at.
-fn order(target: &Catalog, pairs: &[(&RelationRow, &RelationRow)], decision: &mut Decision) -> Result<()> {
-    let index: BTreeMap<Oid, usize> =
-        pairs.iter().enumerate().map(|(i, (_, there))| (there.oid, i)).collect();
-    let mut needs: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); pairs.len()];
-    for key in target.constraints.iter().filter(|k| k.kind == "f") {
-        let Some(references) = key.references else { continue };
-        for from in family(target, key.relation) {
-            for to in family(target, references) {
-                if let (Some(from), Some(to)) = (index.get(&from), index.get(&to))
-                    && from != to
-                {
-                    needs[*from].insert(*to);
-                }
-            }
-        }
-    }
-    let mut rank: Vec<usize> = Vec::new();
-    let mut placed: BTreeSet<usize> = BTreeSet::new();
-    while rank.len() < pairs.len() {
-        let free: Vec<usize> = (0..pairs.len())
-            .filter(|i| !placed.contains(i) && needs[*i].iter().all(|need| placed.contains(need)))
-            .collect();
-        if free.is_empty() {
-            // What only waits for a cycle is none of its members.
-            let mut rest: BTreeSet<usize> = (0..pairs.len()).filter(|i| !placed.contains(i)).collect();
-            loop {
-                let wanted: BTreeSet<usize> = rest
-                    .iter()
-                    .flat_map(|i| needs[*i].iter().copied())
-                    .filter(|i| rest.contains(i))
-                    .collect();
-                if wanted.len() == rest.len() {
-                    break;
-                }
-                rest = wanted;
-            }
-            let names: Vec<String> = rest.iter().map(|i| pairs[*i].1.label()).collect();
-            return Err(Error::Invalid(format!(
-                "foreign keys of the target go round in a circle, so that no order of its tables satisfies them: {}; drop \
-                 one of these foreign keys in the target and add it again afterwards",
-                names.join(", ")
-            )));
-        }
-        placed.extend(&free);
-        rank.extend(free);
-    }
-    let new: BTreeMap<usize, usize> = rank.iter().enumerate().map(|(new, old)| (*old, new)).collect();
-    let mut tables = Vec::with_capacity(rank.len());
-    for old in &rank {
-        let mut table = decision.tables[*old].clone();
-        table.after = needs[*old].iter().map(|need| new[need]).collect();
-        tables.push(table);
-    }
-    decision.tables = tables;
-    Ok(())
-}
-
-/// A relation and everything below it.
-fn family(catalog: &Catalog, relation: Oid) -> BTreeSet<Oid> {
-    let mut found = BTreeSet::from([relation]);
-    let mut open = vec![relation];
-    while let Some(parent) = open.pop() {
-        for child in catalog.relations.iter().filter(|r| r.parents.contains(&parent)) {
-            if found.insert(child.oid) {
-                open.push(child.oid);
-            }
-        }
-    }
-    found
-}
-
-/// The triggers that would fire on the rows: they did so in the source already.
-fn triggers(target: &Catalog, pairs: &[(&RelationRow, &RelationRow)]) -> Vec<(String, String, String)> {
-    target
-        .triggers
-        .iter()
-        .filter(|trigger| matches!(trigger.enabled.as_str(), "O" | "A"))
-        .filter_map(|trigger| {
-            let table = target.relation(trigger.relation)?;
-            let concerned = pairs.iter().any(|(_, there)| family(target, table.oid).contains(&there.oid));
-            let word = if trigger.enabled == "A" { "ENABLE ALWAYS" } else { "ENABLE" };
-            concerned.then(|| {
-                (sql::qualified(&table.schema, &table.name), sql::ident(&trigger.name), word.to_owned())
-            })
-        })
-        .collect()
-}
-
-/// The materialized views of the target that are filled, those that others read first.
-fn views(target: &Catalog) -> Vec<String> {
-    let mut graph = godwit_pg_catalog::build(target, &Default::default(), &BTreeSet::new());
-    // An order that can't be found is no reason to fail: names will do, and a refresh that fails says why.
-    let order = godwit_pg_catalog::sort(&mut graph).unwrap_or_else(|_| (0..graph.nodes.len()).collect());
-    order
-        .into_iter()
-        .map(|id| &graph.nodes[id])
-        .filter(|node| node.kind == Kind::MaterializedView)
-        .filter(|node| target.relation(node.oid).is_some_and(|r| r.populated))
-        .map(|node| sql::qualified(&node.schema, &node.name))
-        .collect()
-}
-
 fn lay_out(decision: &Decision) -> Vec<Unit> {
     let mut units = Vec::new();
     let execute = |key: &str, after: BTreeSet<String>, statements: Vec<String>, undo: Undo| Unit {
@@ -310,16 +179,8 @@ fn lay_out(decision: &Decision) -> Vec<Unit> {
         after,
         work: Work::Execute(Execute::atomic(statements, undo)),
     };
-    let off: Vec<String> = decision
-        .triggers
-        .iter()
-        .map(|(table, trigger, _)| format!("ALTER TABLE {table} DISABLE TRIGGER {trigger}"))
-        .collect();
-    let on: Vec<String> = decision
-        .triggers
-        .iter()
-        .map(|(table, trigger, word)| format!("ALTER TABLE {table} {word} TRIGGER {trigger}"))
-        .collect();
+    let off: Vec<String> = decision.triggers.iter().map(Trigger::off).collect();
+    let on: Vec<String> = decision.triggers.iter().map(Trigger::on).collect();
     let mut first = BTreeSet::new();
     if !off.is_empty() {
         units.push(execute("triggers/off", BTreeSet::new(), off.clone(), Undo::Statements(on.clone())));

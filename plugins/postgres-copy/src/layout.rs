@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use godwit_pg_catalog::index_build::settings;
-use godwit_pg_catalog::{Catalog, Graph, Kind, NodeId, Oid, Phase, TargetMemo, late, sql};
+use godwit_pg_catalog::index_build::{IndexBuild, memory_for_vectors, settings};
+use godwit_pg_catalog::{Catalog, Graph, Kind, NodeId, Oid, Phase, TargetMemo, frontier, late, sql};
 use godwit_sdk::prelude::*;
 
-use crate::params::{IndexBuild, Params};
-use crate::units::{Unit, Work, copy_key, frontier};
+use crate::params::Params;
+use crate::units::{Unit, Work, copy_key};
 
 /// Statements of one transaction, at most. An error names the statement, so more would only cost what is done again.
 const BATCH: usize = 200;
@@ -212,9 +212,7 @@ impl Layout<'_> {
             .collect();
         let memory = self.build.memory.clone().or_else(|| {
             let bytes = vectors.iter().map(|relation| self.weight(*relation)).max()?;
-            // An HNSW graph that doesn't fit is built many times slower (pgvector's README, "Index Build Time").
-            let wanted = (bytes.saturating_mul(2) >> 20).next_power_of_two();
-            Some(format!("{}MB", wanted.clamp(64, 1024)))
+            Some(memory_for_vectors(bytes))
         });
         let hnsw = indexes.iter().any(|node| node.method.as_deref() == Some("hnsw"));
         settings(hnsw, memory.as_deref(), self.build.workers)

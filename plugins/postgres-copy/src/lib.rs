@@ -13,7 +13,8 @@ mod verify;
 
 use godwit_sdk::prelude::*;
 
-pub use params::{CopiedTable, Outputs, Params, Skipped};
+pub use godwit_pg_catalog::selection::Skipped;
+pub use params::{CopiedTable, Outputs, Params};
 
 /// The slot that is read.
 pub const SOURCE: &str = "source";

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use godwit_pg_catalog::{Catalog, Difference, SequenceState, build, compare, sequence_states};
+use godwit_pg_catalog::selection::Reliance;
+use godwit_pg_catalog::{Catalog, Difference, SequenceState, build, compare, evidence, sequence_states};
 use godwit_sdk::prelude::*;
 
-use crate::params::{Outputs, Params, Reliance};
+use crate::params::{Outputs, Params};
 use crate::{SOURCE, TARGET};
 
 pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     for table in &outputs.tables {
-        checks.push(rows(host, &format!("{}.{}", table.schema, table.name), &table.key)?);
+        checks.push(evidence::rows(host, &format!("{}.{}", table.schema, table.name), &table.key)?);
     }
     let source = Catalog::read(host, SOURCE)?;
     let target = Catalog::read(host, TARGET)?;
@@ -22,38 +23,6 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
         checks.push(sequences(host, &source, params)?);
     }
     Ok(checks)
-}
-
-/// What was sent against what is there.
-fn rows<H: Host>(host: &H, table: &str, key: &str) -> Result<Check> {
-    let name = format!("rows of {table}");
-    let Some(sent) = host.evidence(key)? else {
-        return Ok(Check::failed(name, format!("the transfer `{key}` has left no evidence; resume the run")));
-    };
-    let there = host.observe(key)?;
-    let detail = format!("{} rows, digest {}", sent.items, short(&sent.digest));
-    if sent.items != there.items {
-        let why = format!("{} rows were sent, the target has {}", sent.items, there.items);
-        return Ok(Check::failed(name, why));
-    }
-    if sent.digest.is_empty() {
-        let why = "the transfer has no digest; only the number of rows was compared";
-        return Ok(Check::not_comparable(name, why).detail(format!("{} rows", sent.items)));
-    }
-    let why = format!(
-        "the rows differ: digest {} was sent, the target has {}",
-        short(&sent.digest),
-        short(&there.digest)
-    );
-    Ok(Check::that(name, sent.digest == there.digest, why).detail(detail))
-}
-
-/// The algorithm and the first digits of a digest.
-fn short(digest: &str) -> String {
-    match digest.split_once(':') {
-        Some((algorithm, hex)) => format!("{algorithm}:{}", hex.get(..12).unwrap_or(hex)),
-        None => digest.to_owned(),
-    }
 }
 
 /// One check for each kind of object.

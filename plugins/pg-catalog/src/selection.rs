@@ -1,0 +1,232 @@
+//! Which objects of a database a step is about, and what of it can't be made again.
+
+use std::collections::BTreeSet;
+
+use godwit_sdk::prelude::*;
+
+use crate::catalog::Catalog;
+use crate::graph::{Cause, Graph, build};
+use crate::kind::Kind;
+use crate::pattern::{Filter, Patterns};
+use crate::sql;
+
+/// Kinds that can't be recreated, beside [`Kind::SKIPPABLE`] a name for `skip`.
+pub const UNSUPPORTED: &[&str] = &[
+    "access method",
+    "base type",
+    "cast",
+    "conversion",
+    "event trigger",
+    "extension data",
+    "foreign data wrapper",
+    "foreign server",
+    "foreign table",
+    "language",
+    "large object",
+    "operator",
+    "operator class",
+    "operator family",
+    "publication",
+    "range type with a canonical function",
+    "shell type",
+    "subscription",
+    "text search configuration",
+    "text search dictionary",
+    "text search parser",
+    "text search template",
+    "transform",
+];
+
+/// What is lost by design, whatever the recipe says; also pg_dump's `--no-owner --no-privileges --no-tablespaces`.
+pub const DROPPED: &[&str] = &["owners", "privileges", "tablespaces", "security labels", "database settings"];
+
+/// Patterns of names: `*` stands for any text.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Selection {
+    /// Admits what matches any of these; empty admits everything.
+    pub include: Vec<String>,
+    /// Leaves out what matches any of these.
+    pub exclude: Vec<String>,
+}
+
+/// What the copy relies on while the source is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reliance {
+    /// One snapshot of the source; when it is lost, tables are emptied and begun again.
+    #[default]
+    Snapshot,
+    /// The source takes no writes, which is checked.
+    Frozen,
+}
+
+/// An object that was left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Skipped {
+    pub kind: String,
+    pub name: String,
+    pub reason: String,
+}
+
+impl Reliance {
+    pub fn consistency(self) -> Consistency {
+        match self {
+            Self::Snapshot => Consistency::Snapshot,
+            Self::Frozen => Consistency::Frozen,
+        }
+    }
+}
+
+/// The filter that two selections make.
+pub fn filter(schemas: &Selection, tables: &Selection) -> Filter {
+    let patterns = |selection: &Selection| Patterns {
+        include: selection.include.clone(),
+        exclude: selection.exclude.clone(),
+    };
+    Filter { schemas: patterns(schemas), tables: patterns(tables) }
+}
+
+/// Fails where `skip` names a kind that can't be left out.
+pub fn check_skip(skip: &[String]) -> Result<()> {
+    let known: BTreeSet<&str> =
+        Kind::SKIPPABLE.iter().map(|kind| kind.name()).chain(UNSUPPORTED.iter().copied()).collect();
+    let unknown: Vec<&str> = skip.iter().map(String::as_str).filter(|kind| !known.contains(kind)).collect();
+    if !unknown.is_empty() {
+        let known: Vec<&str> = known.into_iter().collect();
+        return Err(Error::Invalid(format!(
+            "`skip` names no kind that can be left out: {}; it may name: {}",
+            unknown.join(", "),
+            known.join(", ")
+        )));
+    }
+    Ok(())
+}
+
+/// What a recipe wants of a database.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub filter: &'a Filter,
+    /// Names of kinds.
+    pub skip: &'a BTreeSet<String>,
+    /// Rows too, not the schema alone.
+    pub rows: bool,
+}
+
+/// The objects to make; fails where something can't be made and the recipe doesn't say to leave it out.
+///
+/// `done` is the word for what happens to objects: `copied`.
+pub fn select<H: Host>(
+    host: &H,
+    slot: &str,
+    catalog: &Catalog,
+    wanted: &Wanted<'_>,
+    done: &str,
+) -> Result<(Graph, Vec<Skipped>)> {
+    let Wanted { filter, skip, rows: with_rows } = *wanted;
+    let schemas: Vec<&str> = catalog.schemas.iter().map(|s| s.name.as_str()).collect();
+    let tables: Vec<(&str, &str)> =
+        catalog.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str())).collect();
+    filter.check(&schemas, &tables)?;
+
+    let mut skipped = Vec::new();
+    let mut refused = Vec::new();
+    let mut rows: Vec<(String, String)> = catalog
+        .unsupported
+        .iter()
+        .filter(|row| row.schema.as_ref().is_none_or(|schema| filter.schema(schema)))
+        .map(|row| (row.kind.clone(), row.label()))
+        .collect();
+    if with_rows {
+        rows.extend(
+            extension_data(host, slot, catalog)?.into_iter().map(|name| ("extension data".to_owned(), name)),
+        );
+    }
+    for (kind, name) in rows {
+        if skip.contains(&kind) {
+            let reason = format!("`skip` names the kind `{kind}`");
+            skipped.push(Skipped { kind, name, reason });
+        } else {
+            refused.push(format!("{kind} {name}"));
+        }
+    }
+    let graph = build(catalog, filter, skip);
+    let tables: BTreeSet<&str> = graph
+        .left_out
+        .iter()
+        .filter(|left| left.kind == Kind::Table)
+        .map(|left| left.name.as_str())
+        .collect();
+    for left in &graph.left_out {
+        // What hangs on a table goes with it.
+        if left.on.as_deref().is_some_and(|table| tables.contains(table)) && left.kind != Kind::ForeignKey {
+            continue;
+        }
+        if left.is_fatal() {
+            refused.push(format!("{} {} ({})", left.kind.name(), left.name, left.reason()));
+        } else if is_worth_saying(left.kind, &left.cause) {
+            skipped.push(Skipped {
+                kind: left.kind.name().to_owned(),
+                name: left.name.clone(),
+                reason: left.reason(),
+            });
+        }
+    }
+    if !refused.is_empty() {
+        return Err(Error::Invalid(format!(
+            "the source has objects that can't be {done}: {}; nothing was touched. To go on without them, list their kinds \
+             under `skip`",
+            refused.join("; ")
+        )));
+    }
+    for index in catalog.indexes.iter().filter(|i| !i.valid && !i.partitioned && i.constraint.is_none()) {
+        let table = catalog.relation(index.relation).map(|r| r.label()).unwrap_or_default();
+        skipped.push(Skipped {
+            kind: Kind::Index.name().to_owned(),
+            name: format!("{} on {table}", index.name),
+            reason: "it is invalid: a CREATE INDEX CONCURRENTLY failed".to_owned(),
+        });
+    }
+    for what in &skipped {
+        host.log(Level::Warn, &format!("left out: {} {}: {}", what.kind, what.name, what.reason));
+    }
+    Ok((graph, skipped))
+}
+
+/// What a filter leaves out is said once, not for every index of a table.
+fn is_worth_saying(kind: Kind, cause: &Cause) -> bool {
+    match cause {
+        Cause::Filtered(_) => {
+            matches!(kind, Kind::Schema | Kind::Table | Kind::View | Kind::MaterializedView)
+        }
+        Cause::Skipped | Cause::Needs(_) => true,
+    }
+}
+
+/// Tables of extensions that hold rows of users' own; they would have to be merged with what the extension brings.
+fn extension_data<H: Host>(host: &H, slot: &str, catalog: &Catalog) -> Result<Vec<String>> {
+    let tables: Vec<String> = catalog
+        .extensions
+        .iter()
+        .flat_map(|x| x.config.iter().flatten())
+        .map(|table| {
+            let label = format!("{}.{}", table.schema, table.name);
+            format!(
+                "SELECT {} AS name, EXISTS (SELECT 1 FROM {} {}) AS filled",
+                sql::literal(&label),
+                sql::qualified(&table.schema, &table.name),
+                table.condition
+            )
+        })
+        .collect();
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+        filled: bool,
+    }
+    let rows: Vec<Row> = host.select(slot, &tables.join(" UNION ALL "), &[])?;
+    Ok(rows.into_iter().filter(|row| row.filled).map(|row| row.name).collect())
+}

@@ -1,0 +1,66 @@
+//! Effects to be, as data: what a plan of a step is made of.
+
+use std::collections::BTreeSet;
+
+use godwit_sdk::host::Host;
+use godwit_sdk::types::{Error, Mode, Outcome, Result};
+
+/// Effects to a submission: each is one durable commit of the journal.
+const SUBMISSION: usize = 1000;
+
+/// One effect to be; `W` says what it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit<W> {
+    pub key: String,
+    pub after: BTreeSet<String>,
+    pub work: W,
+}
+
+/// The keys of the units that no other waits for: whoever waits for these waits for all.
+pub fn frontier<W>(units: &[Unit<W>]) -> BTreeSet<String> {
+    let waited: BTreeSet<&String> = units.iter().flat_map(|unit| &unit.after).collect();
+    units.iter().map(|unit| &unit.key).filter(|key| !waited.contains(key)).cloned().collect()
+}
+
+/// Submits the units, each made an effect by `effect`, and waits for all of them; the first failure is returned when all
+/// have ended. A plan has no outcomes to wait for.
+pub fn submit<H: Host, W>(
+    host: &H,
+    units: &[Unit<W>],
+    effect: impl FnMut(&Unit<W>) -> Result<H::Effect>,
+) -> Result<()> {
+    submit_explained(host, units, effect, |_, error| error)
+}
+
+/// [`submit`], where `explain` is handed the failed unit with its error.
+pub fn submit_explained<H: Host, W>(
+    host: &H,
+    units: &[Unit<W>],
+    mut effect: impl FnMut(&Unit<W>) -> Result<H::Effect>,
+    explain: impl Fn(&Unit<W>, Error) -> Error,
+) -> Result<()> {
+    for batch in units.chunks(SUBMISSION) {
+        let effects = batch.iter().map(&mut effect).collect::<Result<Vec<_>>>()?;
+        host.submit(effects)?;
+    }
+    let mut first = None;
+    loop {
+        let outcomes = host.next(1024)?;
+        if outcomes.is_empty() {
+            return first.map_or(Ok(()), Err);
+        }
+        for Outcome { key, result } in outcomes {
+            match result {
+                Ok(_) => {}
+                Err(Error::Pending(_)) if host.mode() == Mode::Plan => {}
+                Err(error) if first.is_none() => {
+                    first = Some(match units.iter().find(|unit| unit.key == key) {
+                        Some(unit) => explain(unit, error),
+                        None => error,
+                    });
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}

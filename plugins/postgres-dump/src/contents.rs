@@ -1,0 +1,409 @@
+//! The entries of an archive: objects under pg_dump's own names for them, in an order in which they can be made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use godwit_pg_archive::{Data, Entry, Section};
+use godwit_pg_catalog::{Catalog, Graph, Kind, Node, NodeId, Oid, Phase, late, sql};
+
+/// What an archive says, without the positions of sequences, which are read last.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    pub entries: Vec<Entry>,
+    pub tables: Vec<TableRows>,
+    /// Each with its entry's place in `entries`.
+    pub sequences: Vec<(usize, (String, String))>,
+}
+
+/// A table whose rows belong to the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableRows {
+    /// Of the entry that stands for them.
+    pub dump_id: i32,
+    pub schema: String,
+    pub name: String,
+    pub columns: Vec<String>,
+    /// Tables inherit from it.
+    pub only: bool,
+}
+
+/// What belongs into the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    pub schema: bool,
+    pub rows: bool,
+}
+
+/// Works out the entries of a sorted graph. `tables` are the relations that hold rows, in the order of their files.
+pub fn contents(
+    catalog: &Catalog,
+    graph: &Graph,
+    order: &[NodeId],
+    tables: &[Oid],
+    parts: Parts,
+) -> Contents {
+    let late = late(&graph.nodes, order);
+    let is_before = |id: &NodeId| {
+        let kind = graph.nodes[*id].kind;
+        kind.phase() == Phase::Before && kind != Kind::ViewQuery && !late.contains(id)
+    };
+    let (before, later): (Vec<NodeId>, Vec<NodeId>) = order.iter().partition(|id| is_before(id));
+    let mut writer = Writer { catalog, graph, ids: BTreeMap::new(), contents: Contents::default(), next: 1 };
+    writer.settings();
+    let appended = writer.replica_identities();
+    if parts.schema {
+        for id in before {
+            writer.node(id, Section::PreData, &appended);
+        }
+    }
+    if parts.rows {
+        writer.rows(tables);
+        writer.positions();
+    }
+    if parts.schema {
+        let (after, keys): (Vec<NodeId>, Vec<NodeId>) =
+            later.into_iter().partition(|id| graph.nodes[*id].kind.phase() == Phase::After);
+        for id in keys {
+            writer.node(id, Section::PostData, &appended);
+        }
+        if parts.rows {
+            writer.refreshes(order);
+        }
+        for id in after {
+            writer.node(id, Section::PostData, &appended);
+        }
+    }
+    writer.contents
+}
+
+struct Writer<'a> {
+    catalog: &'a Catalog,
+    graph: &'a Graph,
+    /// What has to be there before whatever needs a node: its own entry, and those that attach partitions.
+    ids: BTreeMap<NodeId, Vec<i32>>,
+    contents: Contents,
+    next: i32,
+}
+
+impl Writer<'_> {
+    fn new_entry(&mut self, desc: &str, tag: &str, section: Section) -> Entry {
+        let entry = Entry::new(self.next, desc, tag, section);
+        self.next += 1;
+        entry
+    }
+
+    /// What `dumpEncoding`, `dumpStdStrings` and `dumpSearchPath` of pg_dump.c write.
+    fn settings(&mut self) {
+        for (desc, definition) in [
+            ("ENCODING", "SET client_encoding = 'UTF8';\n"),
+            ("STDSTRINGS", "SET standard_conforming_strings = 'on';\n"),
+            ("SEARCHPATH", "SELECT pg_catalog.set_config('search_path', '', false);\n"),
+        ] {
+            let mut entry = self.new_entry(desc, desc, Section::PreData);
+            entry.definition = Some(definition.to_owned());
+            self.contents.entries.push(entry);
+        }
+    }
+
+    /// The statements of replica identities, by the node that they are appended to: pg_dump has no entry for them.
+    fn replica_identities(&self) -> BTreeMap<NodeId, Vec<String>> {
+        let nodes = &self.graph.nodes;
+        let mut appended: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
+        for node in nodes.iter().filter(|node| node.kind == Kind::ReplicaIdentity) {
+            let index = node.needs.iter().find(|need| nodes[**need].kind.phase() == Phase::Index);
+            if let Some(to) = index.or_else(|| node.needs.iter().next()) {
+                appended.entry(*to).or_default().extend(node.create.iter().cloned());
+            }
+        }
+        appended
+    }
+
+    fn dependencies(&self, node: &Node) -> Vec<i32> {
+        let mut ids: Vec<i32> =
+            node.needs.iter().filter_map(|need| self.ids.get(need)).flatten().copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    fn node(&mut self, id: NodeId, section: Section, appended: &BTreeMap<NodeId, Vec<String>>) {
+        let node = &self.graph.nodes[id];
+        if node.kind == Kind::ReplicaIdentity {
+            return;
+        }
+        let is_comment = |statement: &&String| statement.starts_with("COMMENT ON ");
+        let is_attachment = |statement: &&String| {
+            let word = match node.kind {
+                Kind::Table => "ALTER TABLE ONLY ",
+                kind if kind.phase() == Phase::Index => "ALTER INDEX ",
+                _ => return false,
+            };
+            statement.starts_with(word) && statement.contains(" ATTACH PARTITION ")
+        };
+        let mut definition: Vec<&String> =
+            node.create.iter().filter(|s| !is_comment(s) && !is_attachment(s)).collect();
+        definition.extend(appended.get(&id).into_iter().flatten());
+
+        let (desc, tag) = name(node);
+        let mut entry = self.new_entry(desc, &tag, section);
+        entry.catalog = catalog_of(node.kind);
+        entry.oid = node.oid;
+        entry.namespace = namespace(node);
+        entry.dependencies = self.dependencies(node);
+        let is_public = node.kind == Kind::Schema && node.name == "public";
+        if is_public {
+            // As pg_dump has it: every database begins with this schema.
+            entry.definition = Some("-- *not* creating schema, since initdb creates it\n".to_owned());
+        } else {
+            entry.definition = Some(text(definition.iter().map(|statement| defined(node, statement))));
+            entry.drop = dropped(node);
+        }
+        let main = entry.dump_id;
+        self.contents.entries.push(entry);
+        let mut ids = vec![main];
+
+        for statement in node.create.iter().filter(is_attachment) {
+            ids.extend(self.attachment(id, main, statement));
+        }
+        self.ids.insert(id, ids);
+        for statement in node.create.iter().filter(is_comment) {
+            let mut entry = self.new_entry("COMMENT", &comment_tag(node, statement), Section::None);
+            entry.namespace = namespace(node);
+            entry.definition = Some(text([statement.clone()]));
+            entry.dependencies = vec![main];
+            self.contents.entries.push(entry);
+        }
+    }
+
+    /// The entry that attaches a partition to its table, or the index of a partition to that of its table.
+    fn attachment(&mut self, id: NodeId, main: i32, statement: &str) -> Option<i32> {
+        let graph = self.graph;
+        let node = &graph.nodes[id];
+        let (desc, child, section) = if node.kind == Kind::Table {
+            ("TABLE ATTACH", node, Section::PreData)
+        } else {
+            let child = graph.nodes.iter().find(|other| {
+                other.parent == Some(id)
+                    && statement.ends_with(&format!(
+                        " ATTACH PARTITION {}",
+                        sql::qualified(&other.schema, &other.name)
+                    ))
+            })?;
+            ("INDEX ATTACH", child, Section::PostData)
+        };
+        let mut entry = self.new_entry(desc, &child.name, section);
+        entry.namespace = Some(child.schema.clone());
+        entry.definition = Some(text([statement.to_owned()]));
+        entry.dependencies = self.dependencies(node);
+        entry.dependencies.push(main);
+        let dump_id = entry.dump_id;
+        self.contents.entries.push(entry);
+        Some(dump_id)
+    }
+
+    fn rows(&mut self, tables: &[Oid]) {
+        let nodes: BTreeMap<Oid, NodeId> = (0..self.graph.nodes.len())
+            .filter(|id| self.graph.nodes[*id].kind == Kind::Table)
+            .map(|id| (self.graph.nodes[id].oid, id))
+            .collect();
+        let parents: BTreeSet<Oid> =
+            self.catalog.relations.iter().flat_map(|r| r.parents.iter().copied()).collect();
+        for relation in tables.iter().filter_map(|oid| self.catalog.relation(*oid)) {
+            let Some(node) = nodes.get(&relation.oid) else { continue };
+            let columns: Vec<String> = self
+                .catalog
+                .columns_of(relation.oid)
+                .iter()
+                .filter(|column| column.generated.is_empty())
+                .map(|column| column.name.clone())
+                .collect();
+            let mut entry = self.new_entry("TABLE DATA", &relation.name, Section::Data);
+            entry.catalog = catalog_of(Kind::Table);
+            entry.oid = relation.oid;
+            entry.namespace = Some(relation.schema.clone());
+            entry.had_dumper = true;
+            entry.copy = Some(copy_statement(&relation.schema, &relation.name, &columns));
+            entry.dependencies =
+                self.ids.get(node).and_then(|ids| ids.first()).copied().into_iter().collect();
+            entry.data = Data::File(format!("{}.dat", entry.dump_id));
+            self.contents.tables.push(TableRows {
+                dump_id: entry.dump_id,
+                schema: relation.schema.clone(),
+                name: relation.name.clone(),
+                columns,
+                only: parents.contains(&relation.oid),
+            });
+            self.contents.entries.push(entry);
+        }
+    }
+
+    /// One entry for each sequence, whose definition is written once its position is known.
+    fn positions(&mut self) {
+        let nodes = &self.graph.nodes;
+        let of_kind = |kind: Kind, oid: Oid| nodes.iter().position(|n| n.kind == kind && n.oid == oid);
+        let sequences: Vec<_> = self
+            .catalog
+            .sequences
+            .iter()
+            .filter_map(|row| {
+                let node = match (row.identity, row.owner) {
+                    (Some(true), Some(owner)) => of_kind(Kind::Table, owner),
+                    _ => of_kind(Kind::Sequence, row.oid),
+                };
+                Some((row, node?))
+            })
+            .collect();
+        for (row, node) in sequences {
+            let mut entry = self.new_entry("SEQUENCE SET", &row.name, Section::Data);
+            entry.namespace = Some(row.schema.clone());
+            entry.dependencies =
+                self.ids.get(&node).and_then(|ids| ids.first()).copied().into_iter().collect();
+            self.contents
+                .sequences
+                .push((self.contents.entries.len(), (row.schema.clone(), row.name.clone())));
+            self.contents.entries.push(entry);
+        }
+    }
+
+    fn refreshes(&mut self, order: &[NodeId]) {
+        let nodes = &self.graph.nodes;
+        let mut made: BTreeMap<NodeId, i32> = BTreeMap::new();
+        for id in order.iter().filter(|id| nodes[**id].kind == Kind::MaterializedView) {
+            let node = &nodes[*id];
+            if !self.catalog.relation(node.oid).is_some_and(|relation| relation.populated) {
+                continue;
+            }
+            let mut entry = self.new_entry("MATERIALIZED VIEW DATA", &node.name, Section::PostData);
+            entry.catalog = catalog_of(Kind::MaterializedView);
+            entry.oid = node.oid;
+            entry.namespace = Some(node.schema.clone());
+            entry.definition = Some(text([format!(
+                "REFRESH MATERIALIZED VIEW {}",
+                sql::qualified(&node.schema, &node.name)
+            )]));
+            entry.dependencies = self.ids.get(id).cloned().unwrap_or_default();
+            // What it reads, at any depth: a view in between may read another materialized view.
+            let mut open: Vec<NodeId> = node.needs.iter().copied().collect();
+            let mut seen = BTreeSet::new();
+            while let Some(next) = open.pop() {
+                if seen.insert(next) {
+                    entry.dependencies.extend(made.get(&next));
+                    open.extend(&nodes[next].needs);
+                }
+            }
+            made.insert(*id, entry.dump_id);
+            self.contents.entries.push(entry);
+        }
+    }
+}
+
+/// `COPY public.t (a, b) FROM stdin;`, as pg_dump writes it.
+pub fn copy_statement(schema: &str, name: &str, columns: &[String]) -> String {
+    let columns = match columns {
+        [] => String::new(),
+        columns => format!("({})", sql::idents(columns.iter().map(String::as_str))),
+    };
+    format!("COPY {} {columns} FROM stdin;\n", sql::qualified(schema, name))
+}
+
+fn text(statements: impl IntoIterator<Item = String>) -> String {
+    statements.into_iter().map(|statement| statement + ";\n").collect()
+}
+
+/// pg_dump's name for the kind, and the tag.
+fn name(node: &Node) -> (&'static str, String) {
+    // `public.users`, unquoted, of what belongs to a table.
+    let table = node
+        .on
+        .as_deref()
+        .map(|on| on.strip_prefix(&format!("{}.", node.schema)).unwrap_or(on))
+        .unwrap_or_default();
+    let of_table = || format!("{table} {}", node.name);
+    let own = || node.name.clone();
+    match node.kind {
+        Kind::Schema => ("SCHEMA", own()),
+        Kind::Extension => ("EXTENSION", own()),
+        Kind::Collation => ("COLLATION", own()),
+        Kind::Enum | Kind::Composite | Kind::Range => ("TYPE", own()),
+        Kind::Domain => ("DOMAIN", own()),
+        Kind::Function => ("FUNCTION", own()),
+        Kind::Procedure => ("PROCEDURE", own()),
+        Kind::Aggregate => ("AGGREGATE", own()),
+        Kind::Sequence => ("SEQUENCE", own()),
+        Kind::Table => ("TABLE", own()),
+        Kind::SequenceOwner => ("SEQUENCE OWNED BY", own()),
+        Kind::Default => ("DEFAULT", of_table()),
+        Kind::DomainCheck | Kind::Check | Kind::LateCheck | Kind::LateNotNull => {
+            ("CHECK CONSTRAINT", of_table())
+        }
+        Kind::View => ("VIEW", own()),
+        Kind::MaterializedView => ("MATERIALIZED VIEW", own()),
+        Kind::ViewQuery => ("RULE", format!("{} _RETURN", node.name)),
+        Kind::PrimaryKey | Kind::Unique | Kind::Exclusion => ("CONSTRAINT", of_table()),
+        Kind::Index => ("INDEX", own()),
+        Kind::ForeignKey => ("FK CONSTRAINT", of_table()),
+        Kind::Statistics => ("STATISTICS", own()),
+        Kind::Rule => ("RULE", of_table()),
+        Kind::Trigger => ("TRIGGER", of_table()),
+        Kind::Policy => ("POLICY", of_table()),
+        Kind::RowSecurity | Kind::ReplicaIdentity => ("ROW SECURITY", table.to_owned()),
+    }
+}
+
+fn namespace(node: &Node) -> Option<String> {
+    Some(node.schema.clone()).filter(|schema| !schema.is_empty())
+}
+
+/// A statement of a definition as an archive has it.
+fn defined(node: &Node, statement: &str) -> String {
+    match node.kind {
+        // A target may have it already: hosted servers make extensions by means of their own.
+        Kind::Extension => statement.replacen("CREATE EXTENSION ", "CREATE EXTENSION IF NOT EXISTS ", 1),
+        _ => statement.to_owned(),
+    }
+}
+
+/// What `pg_restore --clean` runs, in the reverse order of the entries.
+fn dropped(node: &Node) -> Option<String> {
+    // An index that is attached goes with the one that it is attached to.
+    if node.parent.is_some() || node.drop.is_empty() {
+        return None;
+    }
+    Some(text(node.drop.iter().map(|statement| match node.kind {
+        // Its table is dropped after this and would take the sequence with it, though that has its own statement.
+        Kind::SequenceOwner => statement.replacen("ALTER SEQUENCE ", "ALTER SEQUENCE IF EXISTS ", 1),
+        _ => statement.clone(),
+    })))
+}
+
+/// `TABLE users` of `COMMENT ON TABLE app.users IS '…'`.
+fn comment_tag(node: &Node, statement: &str) -> String {
+    let rest = statement.strip_prefix("COMMENT ON ").unwrap_or(statement);
+    let object = rest.split(" IS ").next().unwrap_or(rest);
+    object.replacen(&format!("{}.", sql::ident(&node.schema)), "", 1)
+}
+
+/// The object id of the catalog that a kind's rows are in (`src/include/catalog/pg_*.h`).
+fn catalog_of(kind: Kind) -> u32 {
+    match kind {
+        Kind::Schema => 2615,
+        Kind::Extension => 3079,
+        Kind::Collation => 3456,
+        Kind::Enum | Kind::Domain | Kind::Composite | Kind::Range => 1247,
+        Kind::Function | Kind::Procedure | Kind::Aggregate => 1255,
+        Kind::Sequence | Kind::Table | Kind::View | Kind::MaterializedView | Kind::Index => 1259,
+        Kind::Default => 2604,
+        Kind::DomainCheck
+        | Kind::Check
+        | Kind::LateCheck
+        | Kind::LateNotNull
+        | Kind::PrimaryKey
+        | Kind::Unique
+        | Kind::Exclusion
+        | Kind::ForeignKey => 2606,
+        Kind::Statistics => 3381,
+        Kind::Rule | Kind::ViewQuery => 2618,
+        Kind::Trigger => 2620,
+        Kind::Policy => 3256,
+        Kind::SequenceOwner | Kind::RowSecurity | Kind::ReplicaIdentity => 0,
+    }
+}

@@ -1,0 +1,194 @@
+//! What a recipe says to the step, and what the step says to later ones.
+
+use std::collections::BTreeMap;
+
+use godwit_pg_archive::{Compressed, Version};
+use godwit_pg_catalog::pattern::Filter;
+use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_skip, filter};
+use godwit_sdk::prelude::*;
+
+/// What is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// A folder as `pg_dump -Fd` makes it, for `pg_restore` and for `postgres-restore`.
+    #[default]
+    Directory,
+    /// A script, for `psql -v ON_ERROR_STOP=1`.
+    Plain,
+}
+
+/// How the rows are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    None,
+    Gzip,
+    /// Read by pg_restore 16 and newer.
+    Lz4,
+    /// Read by pg_restore 16 and newer.
+    Zstd,
+}
+
+/// The version of the archive's format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum ArchiveVersion {
+    /// For pg_restore 12 and newer.
+    #[serde(rename = "1.14")]
+    V1_14,
+    /// For pg_restore 16 and newer.
+    #[serde(rename = "1.15")]
+    V1_15,
+    /// For pg_restore 17 and newer.
+    #[serde(rename = "1.16")]
+    V1_16,
+}
+
+/// Params of `postgres-dump`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// The folder, or with `format` `plain` the file, that is made; relative to the slot's folder. A folder may be there if
+    /// it is empty.
+    pub path: String,
+    #[serde(default)]
+    pub format: Format,
+    /// Default: `gzip`, and `none` for `plain`.
+    #[serde(default)]
+    pub compression: Option<Method>,
+    /// Default: the oldest that can say how the rows are compressed.
+    #[serde(default)]
+    pub archive_version: Option<ArchiveVersion>,
+    #[serde(default)]
+    pub consistency: Reliance,
+    /// Which schemas.
+    #[serde(default)]
+    pub schemas: Selection,
+    /// Which tables, views and materialized views: `users`, `public.users`, `audit.*`. A partition goes with its root.
+    #[serde(default)]
+    pub tables: Selection,
+    /// The schema alone, without rows.
+    #[serde(default)]
+    pub schema_only: bool,
+    /// The rows alone.
+    #[serde(default)]
+    pub data_only: bool,
+    /// Kinds of objects to leave out, such as `trigger` or `event trigger`.
+    #[serde(default)]
+    pub skip: Vec<String>,
+}
+
+impl Params {
+    /// Checks what the JSON Schema can't say.
+    pub fn check(&self) -> Result<()> {
+        if self.path.trim_matches('/').is_empty() {
+            return Err(Error::Invalid(
+                "`path` is empty; name the folder or file that is to be made, such as `backup`".into(),
+            ));
+        }
+        if self.schema_only && self.data_only {
+            return Err(Error::Invalid(
+                "`schema_only` and `data_only` exclude each other; set one of them".into(),
+            ));
+        }
+        if self.format == Format::Plain {
+            if self.compression.is_some_and(|method| method != Method::None) {
+                return Err(Error::Invalid(
+                    "a script isn't compressed; leave `compression` out, or set `format` to `directory`"
+                        .into(),
+                ));
+            }
+            if self.archive_version.is_some() {
+                return Err(Error::Invalid(
+                    "a script has no `archive_version`; leave it out, or set `format` to `directory`".into(),
+                ));
+            }
+        }
+        if matches!(self.method(), Method::Lz4 | Method::Zstd)
+            && self.archive_version == Some(ArchiveVersion::V1_14)
+        {
+            return Err(Error::Invalid(
+                "`archive_version` 1.14 knows no compression but gzip; leave it out, or set `compression` to `gzip`"
+                    .into(),
+            ));
+        }
+        check_skip(&self.skip)
+    }
+
+    pub fn filter(&self) -> Filter {
+        filter(&self.schemas, &self.tables)
+    }
+
+    fn method(&self) -> Method {
+        self.compression.unwrap_or(match self.format {
+            Format::Directory => Method::Gzip,
+            Format::Plain => Method::None,
+        })
+    }
+
+    pub fn compression(&self) -> Compression {
+        match self.method() {
+            Method::None => Compression::None,
+            Method::Gzip => Compression::Gzip,
+            Method::Lz4 => Compression::Lz4,
+            Method::Zstd => Compression::Zstd,
+        }
+    }
+
+    /// The archive's version, and what its header says of the compression.
+    pub fn version(&self) -> (Version, Compressed) {
+        let method = self.method();
+        let least = match method {
+            Method::None | Method::Gzip => Version::V1_14,
+            Method::Lz4 | Method::Zstd => Version::V1_15,
+        };
+        let version = match self.archive_version {
+            None => least,
+            Some(ArchiveVersion::V1_14) => Version::V1_14,
+            Some(ArchiveVersion::V1_15) => Version::V1_15,
+            Some(ArchiveVersion::V1_16) => Version::V1_16,
+        };
+        let compressed = match method {
+            Method::None if version < Version::V1_15 => Compressed::Level(0),
+            // gzip's default level.
+            Method::Gzip if version < Version::V1_15 => Compressed::Level(-1),
+            Method::None => Compressed::None,
+            Method::Gzip => Compressed::Gzip,
+            Method::Lz4 => Compressed::Lz4,
+            Method::Zstd => Compressed::Zstd,
+        };
+        (version, compressed)
+    }
+
+    /// `name` in the archive's folder.
+    pub fn below(&self, name: &str) -> String {
+        format!("{}/{name}", self.path.trim_end_matches('/'))
+    }
+}
+
+/// A table whose rows were dumped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DumpedTable {
+    pub schema: String,
+    pub name: String,
+    /// The transfer's key, under which its evidence is kept.
+    pub key: String,
+}
+
+/// What the step did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Outputs {
+    pub path: String,
+    pub format: Format,
+    pub tables: Vec<DumpedTable>,
+    /// Of all tables; none in a plan.
+    pub rows: Option<u64>,
+    /// Of all tables, before compression; none in a plan.
+    pub bytes: Option<u64>,
+    /// How many objects of each kind there are in the archive.
+    pub objects: BTreeMap<String, u64>,
+    /// What the recipe left out, and what could not be made without it.
+    pub skipped: Vec<Skipped>,
+    /// What is never dumped.
+    pub dropped: Vec<String>,
+}

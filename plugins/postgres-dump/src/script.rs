@@ -1,0 +1,54 @@
+//! An archive as a script for psql.
+
+use godwit_pg_archive::Entry;
+use godwit_sdk::types::Piece;
+
+/// As pg_dump begins its scripts (`_doSetFixedOutputState` in `pg_backup_archiver.c`).
+const SETTINGS: &str = "SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SELECT pg_catalog.set_config('search_path', '', false);
+SET check_function_bodies = false;
+SET xmloption = content;
+SET client_min_messages = warning;
+SET row_security = off;
+";
+
+/// The pieces of a script: text, and between them the rows of the entries that `file` knows a file for.
+pub fn script(entries: &[Entry], server: &str, file: impl Fn(&Entry) -> Option<String>) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut text = format!(
+        "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version {}\n-- Dumped by godwit {}\n\n{SETTINGS}\n",
+        one_line(server),
+        env!("CARGO_PKG_VERSION")
+    );
+    for entry in entries.iter().filter(|entry| !is_setting(entry)) {
+        // Titles stand in comments, which end with the line: a name with a line break must not get out of one.
+        text += &format!("--\n-- {}\n--\n\n", one_line(&entry.title()));
+        match (file(entry), &entry.copy) {
+            (Some(path), Some(copy)) => {
+                text += copy;
+                pieces.push(Piece::Text(std::mem::take(&mut text).into_bytes()));
+                pieces.push(Piece::Dumped(path));
+            }
+            _ => {
+                text += entry.definition.as_deref().unwrap_or_default();
+                text.push('\n');
+            }
+        }
+    }
+    text += "--\n-- PostgreSQL database dump complete\n--\n\n";
+    pieces.push(Piece::Text(text.into_bytes()));
+    pieces
+}
+
+/// What the script's own beginning says.
+fn is_setting(entry: &Entry) -> bool {
+    matches!(entry.desc.as_str(), "ENCODING" | "STDSTRINGS" | "SEARCHPATH")
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,270 @@
+//! Opening an archive: its table of contents, and where its rows are.
+
+use std::collections::BTreeMap;
+
+use godwit_pg_archive::{Compressed, Data, Entry, Layout, Toc, Version, read};
+use godwit_sdk::prelude::*;
+
+use crate::ARCHIVE;
+
+/// The first piece that is read of a file of the custom format; more is read where its table of contents is longer.
+const FIRST: u32 = 256 << 10;
+/// The largest table of contents that is read.
+const LARGEST: u64 = 64 << 20;
+
+/// An archive that was opened.
+#[derive(Debug)]
+pub struct Archive {
+    pub toc: Toc,
+    path: String,
+    /// Of the table of contents: another one is another archive.
+    pub identity: Identity,
+    place: Place,
+}
+
+/// What tells one archive from another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    bytes: u64,
+    /// FNV-1a.
+    hash: u64,
+}
+
+impl Identity {
+    fn of(toc: &[u8]) -> Self {
+        let hash = toc.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self { bytes: toc.len() as u64, hash }
+    }
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Bytes of the files, by name.
+    Folder(BTreeMap<String, u64>),
+    File {
+        bytes: u64,
+        /// Where its blocks begin, in order, by dump id.
+        blocks: Vec<Block>,
+    },
+}
+
+/// The rows of one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    pub path: String,
+    pub compression: Compression,
+    pub block: Option<Block>,
+    /// As they are stored.
+    pub bytes: u64,
+}
+
+fn damaged(path: &str, why: impl std::fmt::Display) -> Error {
+    Error::Invalid(format!(
+        "the archive `{path}` is damaged: {why}; nothing was touched. Make it anew, or fetch it again"
+    ))
+}
+
+impl Archive {
+    /// Reads the table of contents and, of a file, where its blocks are.
+    pub fn open<H: Host>(host: &H, path: &str) -> Result<Self> {
+        let Some(there) = host.stat_file(ARCHIVE, path)? else {
+            return Err(Error::Missing(format!(
+                "there is no archive `{path}` in slot `{ARCHIVE}`; correct `path`, or make it by `postgres-dump`"
+            )));
+        };
+        if there.is_dir { Self::open_folder(host, path) } else { Self::open_file(host, path, there.size) }
+    }
+
+    fn open_folder<H: Host>(host: &H, path: &str) -> Result<Self> {
+        let files: BTreeMap<String, u64> = host
+            .list_files(ARCHIVE, path)?
+            .into_iter()
+            .filter(|file| !file.is_dir)
+            .map(|file| (file.path.rsplit('/').next().unwrap_or_default().to_owned(), file.size))
+            .collect();
+        let Some(bytes) = files.get("toc.dat") else {
+            let zipped = files.keys().find(|name| name.starts_with("toc.dat."));
+            return Err(Error::Invalid(match zipped {
+                Some(name) => {
+                    format!("`{path}/{name}` is compressed, and can't be read; unpack it to `toc.dat` first")
+                }
+                None => format!(
+                    "the folder `{path}` is no archive: it has no `toc.dat`; correct `path`. An archive that \
+                     `postgres-dump` didn't finish has none either"
+                ),
+            }));
+        };
+        within_bounds(path, *bytes)?;
+        let content = host.read_file(ARCHIVE, &format!("{path}/toc.dat"))?;
+        let (toc, length) = read(&content).map_err(|fault| damaged(&format!("{path}/toc.dat"), fault))?;
+        if toc.layout != Layout::Directory {
+            return Err(damaged(path, "its `toc.dat` is the head of a file of the custom format"));
+        }
+        if length != content.len() {
+            return Err(damaged(
+                path,
+                format_args!(
+                    "its `toc.dat` goes on for {} bytes after its last entry",
+                    content.len() - length
+                ),
+            ));
+        }
+        Ok(Self { toc, path: path.to_owned(), identity: Identity::of(&content), place: Place::Folder(files) })
+    }
+
+    fn open_file<H: Host>(host: &H, path: &str, bytes: u64) -> Result<Self> {
+        let mut head = host.read_file_range(ARCHIVE, path, 0, FIRST)?;
+        recognise(path, &head)?;
+        let (toc, length) = loop {
+            match read(&head) {
+                Ok(found) => break found,
+                Err(fault) if fault.is_truncation() && (head.len() as u64) < bytes => {
+                    within_bounds(path, head.len() as u64 + 1)?;
+                    // As much again, so that parsing anew stays cheap.
+                    let more = u32::try_from(head.len()).unwrap_or(FIRST);
+                    let piece = host.read_file_range(ARCHIVE, path, head.len() as u64, more)?;
+                    if piece.is_empty() {
+                        return Err(damaged(path, fault));
+                    }
+                    head.extend(piece);
+                }
+                Err(fault) => return Err(damaged(path, fault)),
+            }
+        };
+        if toc.layout != Layout::Custom {
+            return Err(Error::Invalid(format!(
+                "`{path}` is the `toc.dat` of a folder or a tar file; let `path` name the folder"
+            )));
+        }
+        // Also where every offset is known: a file that was cut off is found out before anything is touched.
+        let blocks = match toc.entries.iter().any(|entry| entry.data != Data::None) {
+            true => host.archive_blocks(ARCHIVE, path, length as u64)?,
+            false => Vec::new(),
+        };
+        let identity = Identity::of(head.get(..length).unwrap_or(&head));
+        Ok(Self { toc, path: path.to_owned(), identity, place: Place::File { bytes, blocks } })
+    }
+
+    /// Where the rows of an entry are.
+    pub fn rows(&self, entry: &Entry) -> Result<Rows> {
+        match (&self.place, &entry.data) {
+            (Place::Folder(files), Data::File(name)) => self.file(files, entry, name),
+            (Place::File { bytes, blocks }, Data::At(_) | Data::Somewhere) => {
+                self.block(*bytes, blocks, entry, &entry.data)
+            }
+            _ => Err(damaged(
+                &self.path,
+                format_args!("it doesn't say where the rows of {} are", entry.title()),
+            )),
+        }
+    }
+
+    fn file(&self, files: &BTreeMap<String, u64>, entry: &Entry, name: &str) -> Result<Rows> {
+        if name.contains('/') || name.starts_with('.') {
+            return Err(damaged(
+                &self.path,
+                format_args!("the rows of {} are said to be in `{name}`", entry.title()),
+            ));
+        }
+        // The table of contents leaves the suffix out (`_PrintFileData` in `pg_backup_directory.c`).
+        let kinds = [
+            ("", Compression::None),
+            (".gz", Compression::Gzip),
+            (".lz4", Compression::Lz4),
+            (".zst", Compression::Zstd),
+        ];
+        for (suffix, compression) in kinds {
+            let name = format!("{name}{suffix}");
+            if let Some(bytes) = files.get(&name) {
+                if *bytes == 0 {
+                    let why = format!("the file `{name}` with the rows of {} is empty", entry.title());
+                    return Err(damaged(&self.path, why));
+                }
+                let path = format!("{}/{name}", self.path);
+                return Ok(Rows { path, compression, block: None, bytes: *bytes });
+            }
+        }
+        let why = format!("the file `{name}` with the rows of {} is missing", entry.title());
+        Err(damaged(&self.path, why))
+    }
+
+    fn block(&self, bytes: u64, blocks: &[Block], entry: &Entry, data: &Data) -> Result<Rows> {
+        let number = blocks.iter().position(|block| block.dump_id == entry.dump_id);
+        let Some((number, block)) = number.and_then(|number| Some((number, *blocks.get(number)?))) else {
+            return Err(damaged(
+                &self.path,
+                format_args!("it has no block with the rows of {} (id {})", entry.title(), entry.dump_id),
+            ));
+        };
+        if let Data::At(offset) = data
+            && *offset != block.offset
+        {
+            return Err(damaged(
+                &self.path,
+                format_args!(
+                    "the rows of {} are said to begin at byte {offset}, but begin at byte {}",
+                    entry.title(),
+                    block.offset
+                ),
+            ));
+        }
+        let end = blocks.get(number + 1).map_or(bytes, |next| next.offset);
+        Ok(Rows {
+            path: self.path.clone(),
+            compression: self.compression()?,
+            block: Some(block),
+            bytes: end.saturating_sub(block.offset),
+        })
+    }
+
+    /// Of the blocks of a file.
+    fn compression(&self) -> Result<Compression> {
+        Ok(match self.toc.compressed {
+            Compressed::Level(0) | Compressed::None => Compression::None,
+            Compressed::Level(_) | Compressed::Gzip => Compression::Gzip,
+            Compressed::Lz4 => Compression::Lz4,
+            Compressed::Zstd => Compression::Zstd,
+        })
+    }
+}
+
+fn within_bounds(path: &str, bytes: u64) -> Result<()> {
+    if bytes <= LARGEST {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "the table of contents of `{path}` is longer than {} MiB, which can't be read",
+        LARGEST >> 20
+    )))
+}
+
+/// Says what a file is that is no archive of the custom format.
+fn recognise(path: &str, head: &[u8]) -> Result<()> {
+    if head.starts_with(b"PGDMP") || head.len() < 5 && b"PGDMP".starts_with(head) {
+        return Ok(());
+    }
+    let is_tar = head.get(257..262) == Some(b"ustar");
+    let begin = head.get(..512).unwrap_or(head);
+    // A character may be cut in two at the end.
+    let is_utf8 = std::str::from_utf8(begin).map_or_else(|e| e.error_len().is_none(), |_| true);
+    let is_text = is_utf8 && !begin.contains(&0);
+    Err(Error::Invalid(if is_tar {
+        format!("`{path}` is a tar file; unpack it into a folder, and let `path` name that (pg_dump -Ft)")
+    } else if head.starts_with(&[0x1f, 0x8b]) {
+        format!("`{path}` is compressed by gzip as a whole; unpack it first")
+    } else if is_text {
+        format!(
+            "`{path}` is no archive but plain text; a script of SQL is run by `psql -v ON_ERROR_STOP=1 -f`, or dump again \
+             with `pg_dump -Fc`"
+        )
+    } else {
+        format!(
+            "`{path}` is no archive: it doesn't begin with `PGDMP`; archives of pg_dump -Fc and -Fd in versions {} to {} \
+             can be restored",
+            Version::OLDEST,
+            Version::V1_16
+        )
+    }))
+}

@@ -1,0 +1,471 @@
+//! Which effects restore an archive into an empty database, and which of them wait for which.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use godwit_pg_archive::{Entry, Section, split};
+use godwit_pg_catalog::index_build::{IndexBuild, memory_for_vectors, settings};
+use godwit_pg_catalog::{TargetMemo, frontier, sql};
+use godwit_sdk::prelude::*;
+
+use crate::archive::{Archive, Rows};
+use crate::choice::{Choice, is_data, sections};
+use crate::params::{Params, RestoredTable};
+use crate::units::{Unit, Work};
+
+/// Statements of one transaction, at most. An error names the statement, so more would only cost what is done again.
+const BATCH: usize = 200;
+/// How many bytes of rows a compressed byte may stand for, where memory is sized by them.
+const UNPACKED: u64 = 4;
+
+/// What goes with its table, and what a partition's can't be dropped without its root's: nothing of it is left when the
+/// tables of a database that was empty are dropped.
+const WITH_TABLE: &[&str] = &["CONSTRAINT", "CHECK CONSTRAINT", "INDEX", "INDEX ATTACH", "TABLE ATTACH"];
+
+/// What would fire on rows, or hide them: it comes last.
+const LAST: &[&str] = &[
+    "TRIGGER",
+    "RULE",
+    "POLICY",
+    "ROW SECURITY",
+    "EVENT TRIGGER",
+    "PUBLICATION",
+    "PUBLICATION TABLE",
+    "PUBLICATION TABLES IN SCHEMA",
+    "SUBSCRIPTION",
+    "SUBSCRIPTION TABLE",
+];
+
+/// An entry with what it takes to make it and to take it back.
+struct Part<'a> {
+    entry: &'a Entry,
+    statements: Vec<String>,
+    drops: Vec<String>,
+}
+
+/// Cuts an entry's definition into statements; what the target has already is neither made nor taken back.
+fn part<'a>(entry: &'a Entry, target: &TargetMemo) -> Result<Part<'a>> {
+    let tag = entry.tag.as_deref().unwrap_or_default();
+    let is_there = match entry.desc.as_str() {
+        "SCHEMA" => target.schemas.contains(tag),
+        "EXTENSION" => target.extensions.contains_key(tag),
+        _ => false,
+    };
+    if is_there {
+        return Ok(Part { entry, statements: Vec::new(), drops: Vec::new() });
+    }
+    let cut = |text: &Option<String>| {
+        split(text.as_deref().unwrap_or_default()).map_err(|fault| {
+            Error::Invalid(format!(
+                "{} (entry {}) of the archive can't be read: {fault}; nothing was touched",
+                entry.title(),
+                entry.dump_id
+            ))
+        })
+    };
+    let mut statements = cut(&entry.definition)?;
+    let method = entry.access_method.as_deref().filter(|method| !matches!(*method, "" | "heap"));
+    if let Some(method) = method.filter(|_| !statements.is_empty()) {
+        let table = sql::qualified(entry.namespace.as_deref().unwrap_or_default(), tag);
+        if entry.relkind == i32::from(b'p') {
+            statements.push(format!("ALTER TABLE {table} SET ACCESS METHOD {}", sql::ident(method)));
+        } else {
+            let set =
+                |method: &str| format!("SET LOCAL default_table_access_method = {}", sql::ident(method));
+            statements.insert(0, set(method));
+            statements.push(set("heap"));
+        }
+    }
+    let drops = if WITH_TABLE.contains(&entry.desc.as_str()) || statements.is_empty() {
+        Vec::new()
+    } else {
+        cut(&entry.drop)?.iter().map(|statement| tolerant(&entry.desc, statement)).collect()
+    };
+    Ok(Part { entry, statements, drops })
+}
+
+/// A drop that doesn't mind that something else has taken the thing with it: a base type takes its functions.
+fn tolerant(desc: &str, statement: &str) -> String {
+    for words in [format!("DROP {desc} "), "ALTER TABLE ".to_owned()] {
+        if let Some(rest) = statement.strip_prefix(&words)
+            && !rest.starts_with("IF EXISTS ")
+        {
+            return format!("{words}IF EXISTS {rest}");
+        }
+    }
+    statement.to_owned()
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub units: Vec<Unit>,
+    pub tables: Vec<RestoredTable>,
+}
+
+/// Works out the units of a choice in an order in which each comes after those it waits for.
+pub fn lay_out(archive: &Archive, choice: &Choice<'_>, params: &Params, target: &TargetMemo) -> Result<Plan> {
+    let sections = sections(&choice.entries);
+    let of = |section: Section| {
+        choice
+            .entries
+            .iter()
+            .copied()
+            .filter(|entry| !is_data(entry) && sections.get(&entry.dump_id) == Some(&section))
+            .map(|entry| part(entry, target))
+            .collect::<Result<Vec<_>>>()
+    };
+    // An entry of the data section that isn't data is made of rows: after them.
+    let before = of(Section::PreData)?;
+    let mut later = of(Section::Data)?;
+    later.extend(of(Section::PostData)?);
+
+    let mut layout = Layout::new(archive, choice, &params.index_build);
+    layout.before(before);
+    layout.loads()?;
+    let (last, keys) = apart(later);
+    layout.keys(keys);
+    layout.refreshes()?;
+    let all = frontier(&layout.plan.units);
+    layout.chain("after", last, all);
+    layout.sequences()?;
+    layout.analyze();
+    Ok(layout.plan)
+}
+
+/// What comes last, and everything else. A comment goes with what it is on.
+fn apart(parts: Vec<Part<'_>>) -> (Vec<Part<'_>>, Vec<Part<'_>>) {
+    let mut last_ids: BTreeSet<i32> = BTreeSet::new();
+    parts.into_iter().partition(|part| {
+        let entry = part.entry;
+        // The query of a view that was made without it, to break a circle: others read the view.
+        let is_query =
+            entry.desc == "RULE" && entry.tag.as_deref().is_some_and(|tag| tag.ends_with(" _RETURN"));
+        let is_last = LAST.contains(&entry.desc.as_str()) && !is_query
+            || entry.section == Section::None && entry.dependencies.iter().any(|id| last_ids.contains(id));
+        if is_last {
+            last_ids.insert(entry.dump_id);
+        }
+        is_last
+    })
+}
+
+struct Layout<'a> {
+    archive: &'a Archive,
+    choice: &'a Choice<'a>,
+    build: &'a IndexBuild,
+    plan: Plan,
+    /// The unit that makes an entry, by dump id.
+    made_by: BTreeMap<i32, String>,
+    last_before: BTreeSet<String>,
+    /// The units that load rows of a table, by the dump id of the table's entry.
+    loads: BTreeMap<i32, BTreeSet<String>>,
+    /// Bytes of rows of a table, likewise.
+    bytes: BTreeMap<i32, u64>,
+    entries: BTreeMap<i32, &'a Entry>,
+    /// Tables that are part of each table, by dump id.
+    children: BTreeMap<i32, BTreeSet<i32>>,
+    keys: BTreeSet<String>,
+}
+
+impl<'a> Layout<'a> {
+    fn new(archive: &'a Archive, choice: &'a Choice<'a>, build: &'a IndexBuild) -> Self {
+        let entries: BTreeMap<i32, &Entry> =
+            choice.entries.iter().map(|entry| (entry.dump_id, *entry)).collect();
+        Self {
+            archive,
+            choice,
+            build,
+            plan: Plan::default(),
+            made_by: BTreeMap::new(),
+            last_before: BTreeSet::new(),
+            loads: BTreeMap::new(),
+            bytes: BTreeMap::new(),
+            children: children(&entries),
+            entries,
+            keys: BTreeSet::new(),
+        }
+    }
+
+    /// A key that no unit has yet.
+    fn new_key(&mut self, wish: String, entry: &Entry) -> String {
+        let key = if self.keys.contains(&wish) { format!("{wish}#{}", entry.dump_id) } else { wish };
+        self.keys.insert(key.clone());
+        key
+    }
+
+    /// A table's entry with those of the tables below it.
+    fn family(&self, table: i32) -> BTreeSet<i32> {
+        let mut found = BTreeSet::from([table]);
+        let mut open = vec![table];
+        while let Some(next) = open.pop() {
+            for child in self.children.get(&next).into_iter().flatten() {
+                if found.insert(*child) {
+                    open.push(*child);
+                }
+            }
+        }
+        found
+    }
+
+    /// Adds a transaction of parts, in order, taken back in reverse.
+    fn execute(&mut self, key: String, parts: &[Part<'_>], after: BTreeSet<String>, first: Vec<String>) {
+        let mut statements = first;
+        if parts.iter().any(|part| matches!(part.entry.desc.as_str(), "FUNCTION" | "PROCEDURE")) {
+            // A body may speak of what comes later; the server checks it when it is called.
+            statements.insert(0, "SET LOCAL check_function_bodies = off".to_owned());
+        }
+        statements.extend(parts.iter().flat_map(|part| part.statements.iter().cloned()));
+        let drops: Vec<String> = parts.iter().rev().flat_map(|part| part.drops.iter().cloned()).collect();
+        let undo = if drops.is_empty() { Undo::Nothing } else { Undo::Statements(drops) };
+        let entries = parts.iter().map(|part| (part.entry.title(), part.statements.clone())).collect();
+        self.made_by.extend(parts.iter().map(|part| (part.entry.dump_id, key.clone())));
+        let request = Execute::atomic(statements, undo);
+        self.plan.units.push(Unit { key, after, work: Work::Execute { request, entries } });
+    }
+
+    /// A chain of transactions, each after the one before; the keys that whoever waits for all of it waits for.
+    fn chain(&mut self, name: &str, parts: Vec<Part<'_>>, first: BTreeSet<String>) -> BTreeSet<String> {
+        let mut batches: Vec<Vec<Part<'_>>> = Vec::new();
+        let mut count = 0;
+        for part in parts.into_iter().filter(|part| !part.statements.is_empty()) {
+            if batches.is_empty() || count + part.statements.len() > BATCH {
+                batches.push(Vec::new());
+                count = 0;
+            }
+            count += part.statements.len();
+            if let Some(batch) = batches.last_mut() {
+                batch.push(part);
+            }
+        }
+        let mut after = first;
+        for (number, batch) in batches.iter().enumerate() {
+            let key = format!("{name}/{:04}", number + 1);
+            self.execute(key.clone(), batch, after, Vec::new());
+            after = BTreeSet::from([key]);
+        }
+        after
+    }
+
+    fn before(&mut self, parts: Vec<Part<'_>>) {
+        self.last_before = self.chain("before", parts, BTreeSet::new());
+    }
+
+    fn loads(&mut self) -> Result<()> {
+        let mut loads: Vec<(&Entry, Rows)> = Vec::new();
+        for entry in self.choice.entries.iter().filter(|entry| entry.desc == "TABLE DATA") {
+            loads.push((*entry, self.archive.rows(entry)?));
+        }
+        // The largest first, so that nothing long is begun when all else is done.
+        loads.sort_by_key(|(entry, rows)| (std::cmp::Reverse(rows.bytes), entry.dump_id));
+        for (entry, rows) in loads {
+            let Some(target) = self.choice.targets.get(&entry.dump_id) else { continue };
+            let key = self.new_key(load_key(&target.schema, &target.name), entry);
+            let factor = if rows.compression == Compression::None { 1 } else { UNPACKED };
+            for id in &entry.dependencies {
+                self.loads.entry(*id).or_default().insert(key.clone());
+                let bytes = self.bytes.entry(*id).or_default();
+                *bytes = bytes.saturating_add(rows.bytes.saturating_mul(factor));
+            }
+            self.made_by.insert(entry.dump_id, key.clone());
+            restored(&mut self.plan.tables, &target.schema, &target.name, &key);
+            let work = Work::Load {
+                rows,
+                schema: target.schema.clone(),
+                name: target.name.clone(),
+                columns: target.columns.clone(),
+            };
+            self.plan.units.push(Unit { key, after: self.last_before.clone(), work });
+        }
+        Ok(())
+    }
+
+    /// The tables that an entry is about: those that it depends on, or that what it depends on is about.
+    fn tables_of(&self, entry: &Entry) -> BTreeSet<i32> {
+        let mut tables = BTreeSet::new();
+        for id in &entry.dependencies {
+            match self.entries.get(id) {
+                Some(other) if other.desc == "TABLE" => drop(tables.extend(self.family(*id))),
+                Some(other) if matches!(other.desc.as_str(), "INDEX" | "CONSTRAINT" | "INDEX ATTACH") => {
+                    let below: BTreeSet<i32> = other.dependencies.iter().copied().collect();
+                    for id in below {
+                        if self.entries.get(&id).is_some_and(|entry| entry.desc == "TABLE") {
+                            tables.extend(self.family(id));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        tables
+    }
+
+    /// Indexes, keys, foreign keys and late views: each by itself, as soon as what it needs is there.
+    fn keys(&mut self, parts: Vec<Part<'_>>) {
+        // What changes a table, and not only reads it, locks it: those that share one go one after the other, lest they
+        // wait for each other in a circle (`identify_locking_dependencies` in pg_backup_archiver.c).
+        let mut busy: BTreeMap<i32, String> = BTreeMap::new();
+        let (comments, parts): (Vec<_>, Vec<_>) =
+            parts.into_iter().partition(|part| part.entry.section == Section::None);
+        let mut comments_of: BTreeMap<i32, Vec<Part<'_>>> = BTreeMap::new();
+        let ids: BTreeSet<i32> = parts.iter().map(|part| part.entry.dump_id).collect();
+        let mut alone = Vec::new();
+        for comment in comments {
+            match comment.entry.dependencies.iter().find(|id| ids.contains(id)) {
+                Some(id) => comments_of.entry(*id).or_default().push(comment),
+                None => alone.push(comment),
+            }
+        }
+        for part in parts.into_iter().chain(alone) {
+            let entry = part.entry;
+            let tables = self.tables_of(entry);
+            let mut after = self.last_before.clone();
+            after.extend(entry.dependencies.iter().filter_map(|id| self.made_by.get(id)).cloned());
+            for table in &tables {
+                after.extend(self.loads.get(table).into_iter().flatten().cloned());
+            }
+            if entry.desc != "INDEX" {
+                after.extend(tables.iter().filter_map(|table| busy.get(table)).cloned());
+            }
+            let mut together = vec![part];
+            together.extend(comments_of.remove(&entry.dump_id).into_iter().flatten());
+            if together.iter().all(|part| part.statements.is_empty()) {
+                continue;
+            }
+            let title = entry.title();
+            let name = title.get(entry.desc.len()..).unwrap_or_default().trim_start();
+            let wish = format!("{}/{name}", entry.desc.to_lowercase().replace(' ', "-"));
+            let key = self.new_key(wish, entry);
+            let first = self.build_settings(entry);
+            self.execute(key.clone(), &together, after, first);
+            if entry.desc != "INDEX" {
+                busy.extend(tables.into_iter().map(|table| (table, key.clone())));
+            }
+        }
+    }
+
+    /// Memory and workers for an index.
+    fn build_settings(&self, entry: &Entry) -> Vec<String> {
+        if !matches!(entry.desc.as_str(), "INDEX" | "CONSTRAINT") {
+            return Vec::new();
+        }
+        let definition = entry.definition.as_deref().unwrap_or_default();
+        let hnsw = definition.contains(" USING hnsw ");
+        let vectors = hnsw || definition.contains(" USING ivfflat ");
+        let memory = self.build.memory.clone().or_else(|| {
+            let tables = self.tables_of(entry);
+            let bytes = tables.iter().filter_map(|table| self.bytes.get(table)).sum();
+            vectors.then(|| memory_for_vectors(bytes))
+        });
+        settings(hnsw, memory.as_deref(), self.build.workers)
+    }
+
+    /// Fills the materialized views that were filled, those that others read first.
+    fn refreshes(&mut self) -> Result<()> {
+        let all = frontier(&self.plan.units);
+        let choice = self.choice;
+        for entry in choice.entries.iter().filter(|entry| entry.desc == "MATERIALIZED VIEW DATA") {
+            let part = part(entry, &TargetMemo::default())?;
+            if part.statements.is_empty() {
+                continue;
+            }
+            let mut after = all.clone();
+            after.extend(entry.dependencies.iter().filter_map(|id| self.made_by.get(id)).cloned());
+            let (schema, name) = (entry.namespace.as_deref(), entry.tag.as_deref());
+            let key = self.new_key(
+                format!("refresh/{}.{}", schema.unwrap_or_default(), name.unwrap_or_default()),
+                entry,
+            );
+            self.made_by.insert(entry.dump_id, key.clone());
+            let entries = vec![(entry.title(), part.statements.clone())];
+            // The view itself goes with the undo of what made it.
+            let request = Execute { data_dependent: true, ..Execute::atomic(part.statements, Undo::Nothing) };
+            self.plan.units.push(Unit { key, after, work: Work::Execute { request, entries } });
+        }
+        Ok(())
+    }
+
+    fn sequences(&mut self) -> Result<()> {
+        let mut parts = Vec::new();
+        for entry in self.choice.entries.iter().filter(|entry| entry.desc == "SEQUENCE SET") {
+            parts.push(part(entry, &TargetMemo::default())?);
+        }
+        let after = self.last_before.clone();
+        self.chain("sequences", parts, after);
+        Ok(())
+    }
+
+    /// Statistics for the planner, of the tables and materialized views that were filled.
+    fn analyze(&mut self) {
+        let mut names: Vec<String> =
+            self.plan.tables.iter().map(|table| sql::qualified(&table.schema, &table.name)).collect();
+        names.extend(
+            self.choice
+                .entries
+                .iter()
+                .filter(|entry| entry.desc == "MATERIALIZED VIEW DATA")
+                .filter_map(|entry| Some(sql::qualified(entry.namespace.as_deref()?, entry.tag.as_deref()?))),
+        );
+        let after = frontier(&self.plan.units);
+        self.plan.units.extend(analyze(&names, &after));
+    }
+}
+
+/// The units that take statistics of relations.
+pub fn analyze(names: &[String], after: &BTreeSet<String>) -> Vec<Unit> {
+    let unit = |(number, names): (usize, &[String])| {
+        let statements = names.iter().map(|name| format!("ANALYZE {name}")).collect();
+        let request = Execute::atomic(statements, Undo::Nothing);
+        Unit {
+            key: format!("analyze/{:04}", number + 1),
+            after: after.clone(),
+            work: Work::Execute { request, entries: Vec::new() },
+        }
+    };
+    names.chunks(BATCH / 4).enumerate().map(unit).collect()
+}
+
+/// The key of the transfer into a table.
+pub fn load_key(schema: &str, name: &str) -> String {
+    format!("load/{schema}.{name}")
+}
+
+/// Notes a transfer into a table.
+pub fn restored(tables: &mut Vec<RestoredTable>, schema: &str, name: &str, key: &str) {
+    match tables.iter_mut().find(|table| table.schema == schema && table.name == name) {
+        Some(table) => table.keys.push(key.to_owned()),
+        None => tables.push(RestoredTable {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            keys: vec![key.to_owned()],
+        }),
+    }
+}
+
+/// Which tables are part of which, by dump id: those that entries attach, and those that were made of others.
+fn children(entries: &BTreeMap<i32, &Entry>) -> BTreeMap<i32, BTreeSet<i32>> {
+    let mut children: BTreeMap<i32, BTreeSet<i32>> = BTreeMap::new();
+    let is_table = |id: &&i32| entries.get(id).is_some_and(|entry| entry.desc == "TABLE");
+    for (id, entry) in entries {
+        let tables: Vec<i32> = entry.dependencies.iter().filter(is_table).copied().collect();
+        match entry.desc.as_str() {
+            "TABLE" => {
+                for parent in tables {
+                    children.entry(parent).or_default().insert(*id);
+                }
+            }
+            "TABLE ATTACH" => {
+                let is_child = |id: &i32| {
+                    entries
+                        .get(id)
+                        .is_some_and(|table| table.tag == entry.tag && table.namespace == entry.namespace)
+                };
+                let (child, parents): (Vec<i32>, Vec<i32>) = tables.into_iter().partition(is_child);
+                for parent in parents {
+                    children.entry(parent).or_default().extend(&child);
+                }
+            }
+            _ => {}
+        }
+    }
+    children
+}

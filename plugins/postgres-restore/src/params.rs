@@ -1,0 +1,83 @@
+//! What a recipe says to the step, and what the step says to later ones.
+
+use std::collections::BTreeMap;
+
+use godwit_pg_catalog::index_build::{IndexBuild, check_memory};
+use godwit_pg_catalog::selection::{Selection, Skipped};
+use godwit_sdk::prelude::*;
+
+/// Params of `postgres-restore`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// The archive: a folder of `pg_dump -Fd`, or a file of `pg_dump -Fc`; relative to the slot's folder.
+    pub path: String,
+    /// Entries to leave out, by their description as `pg_restore -l` shows it (`EVENT TRIGGER`), or by description and
+    /// name (`TABLE: audit.*`, `FUNCTION: f(integer)`); `*` stands for any text. What needs them is left out with them.
+    #[serde(default)]
+    pub skip: Vec<String>,
+    /// Which tables, views and materialized views: `users`, `public.users`, `audit.*`. What needs one that is left out is
+    /// left out too.
+    #[serde(default)]
+    pub tables: Selection,
+    /// The schema alone, without rows.
+    #[serde(default)]
+    pub schema_only: bool,
+    /// The rows alone, into tables that are there; columns are matched by name.
+    #[serde(default)]
+    pub data_only: bool,
+    /// With `data_only`: tables whose rows in the target stay as they are, such as `alembic_version`.
+    #[serde(default)]
+    pub keep: Vec<String>,
+    #[serde(default)]
+    pub index_build: IndexBuild,
+}
+
+impl Params {
+    /// Checks what the JSON Schema can't say.
+    pub fn check(&self) -> Result<()> {
+        if self.path.trim_matches('/').is_empty() {
+            return Err(Error::Invalid(
+                "`path` is empty; name the archive's folder or file, such as `backup`".into(),
+            ));
+        }
+        if self.schema_only && self.data_only {
+            return Err(Error::Invalid(
+                "`schema_only` and `data_only` exclude each other; set one of them".into(),
+            ));
+        }
+        if !self.keep.is_empty() && !self.data_only {
+            return Err(Error::Invalid(
+                "`keep` names tables of a schema that exists; it belongs to `data_only`, which is not set"
+                    .into(),
+            ));
+        }
+        check_memory("index_build.memory", self.index_build.memory.as_deref())
+    }
+
+    pub fn path(&self) -> &str {
+        self.path.trim_end_matches('/')
+    }
+}
+
+/// A table that was filled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RestoredTable {
+    pub schema: String,
+    pub name: String,
+    /// The keys of the transfers into it, under which their evidence is kept: one, or one for each partition where the
+    /// archive was made with `--load-via-partition-root`.
+    pub keys: Vec<String>,
+}
+
+/// What the step did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Outputs {
+    pub tables: Vec<RestoredTable>,
+    /// How many entries of each description were restored.
+    pub objects: BTreeMap<String, u64>,
+    /// What was left out, by description and name.
+    pub skipped: Vec<Skipped>,
+    /// What is never restored.
+    pub dropped: Vec<String>,
+}
