@@ -161,7 +161,15 @@ fn a_new_plugin_builds_passes_its_test_and_runs() {
 fn the_lists_name_what_is_bundled() {
     let godwit = Godwit::new(PROGRAM);
     let plugins = godwit.ok(&["plugin", "list"]);
-    for name in ["env-rewrite", "mask-columns", "postgres-copy", "postgres-verify", "s3-to-r2"] {
+    for name in [
+        "env-rewrite",
+        "mask-columns",
+        "postgres-copy",
+        "postgres-dump",
+        "postgres-restore",
+        "postgres-verify",
+        "s3-to-r2",
+    ] {
         assert!(plugins.stdout.contains(name), "{plugins}");
         godwit.ok(&["plugin", "inspect", name]);
     }

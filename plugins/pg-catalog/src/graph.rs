@@ -130,7 +130,8 @@ pub(crate) struct Builder<'a> {
     /// Which node a catalog row belongs to.
     pub at: BTreeMap<(&'a str, Oid), NodeId>,
     pub relations: BTreeMap<Oid, &'a crate::rows::RelationRow>,
-    /// Rows of `pg_attrdef` and `pg_constraint` that call a function which users made.
+    /// Rows of `pg_attrdef` and `pg_constraint` that call a function which users made, or a sequence where its call is to
+    /// stand by itself.
     calls: BTreeSet<(&'a str, Oid)>,
     /// The tables below each table, at any depth.
     pub descendants: BTreeMap<Oid, Vec<Oid>>,
@@ -141,14 +142,17 @@ pub(crate) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(catalog: &'a Catalog) -> Self {
+    fn new(catalog: &'a Catalog, defaults: Defaults) -> Self {
         let routines: BTreeSet<Oid> = catalog.routines.iter().map(|r| r.oid).collect();
-        let calls = catalog
-            .edges
-            .iter()
-            .filter(|e| e.rc == "pg_proc" && routines.contains(&e.ro))
-            .map(|e| (e.c.as_str(), e.o))
-            .collect();
+        let sequences: BTreeSet<Oid> = match defaults {
+            Defaults::Inline => BTreeSet::new(),
+            Defaults::Apart => catalog.sequences.iter().map(|s| s.oid).collect(),
+        };
+        let is_apart = |e: &&crate::rows::EdgeRow| {
+            e.rc == "pg_proc" && routines.contains(&e.ro)
+                || e.c == "pg_attrdef" && e.rc == "pg_class" && sequences.contains(&e.ro)
+        };
+        let calls = catalog.edges.iter().filter(is_apart).map(|e| (e.c.as_str(), e.o)).collect();
         let relations: BTreeMap<_, _> = catalog.relations.iter().map(|r| (r.oid, r)).collect();
         let mut descendants: BTreeMap<Oid, Vec<Oid>> = BTreeMap::new();
         for relation in &catalog.relations {
@@ -230,9 +234,23 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Where the default of a column that calls a sequence stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defaults {
+    /// In CREATE TABLE, which then needs the sequence.
+    Inline,
+    /// In a statement of its own, so that a table can be made without the sequence.
+    Apart,
+}
+
 /// Makes the graph of a catalog: everything that `filter` admits and `skip` doesn't name.
 pub fn build(catalog: &Catalog, filter: &Filter, skip: &BTreeSet<String>) -> Graph {
-    let mut builder = Builder::new(catalog);
+    build_with(catalog, filter, skip, Defaults::Inline)
+}
+
+/// [`build`], with a choice of where defaults stand.
+pub fn build_with(catalog: &Catalog, filter: &Filter, skip: &BTreeSet<String>, defaults: Defaults) -> Graph {
+    let mut builder = Builder::new(catalog, defaults);
     builder.schemas();
     builder.extensions();
     builder.collations();

@@ -27,7 +27,7 @@ pub use catalog::{
     server_version,
 };
 pub use compare::{Difference, compare};
-pub use graph::{Cause, Graph, LeftOut, Node, NodeId, build};
+pub use graph::{Cause, Defaults, Graph, LeftOut, Node, NodeId, build, build_with};
 pub use kind::{Kind, Phase};
 pub use order::{late, sort};
 pub use queries::USER_SCHEMA;

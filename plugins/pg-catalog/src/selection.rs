@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use godwit_sdk::prelude::*;
 
 use crate::catalog::Catalog;
-use crate::graph::{Cause, Graph, build};
+use crate::graph::{Cause, Defaults, Graph, build_with};
 use crate::kind::Kind;
 use crate::pattern::{Filter, Patterns};
 use crate::sql;
@@ -111,6 +111,7 @@ pub struct Wanted<'a> {
     pub skip: &'a BTreeSet<String>,
     /// Rows too, not the schema alone.
     pub rows: bool,
+    pub defaults: Defaults,
 }
 
 /// The objects to make; fails where something can't be made and the recipe doesn't say to leave it out.
@@ -123,7 +124,7 @@ pub fn select<H: Host>(
     wanted: &Wanted<'_>,
     done: &str,
 ) -> Result<(Graph, Vec<Skipped>)> {
-    let Wanted { filter, skip, rows: with_rows } = *wanted;
+    let Wanted { filter, skip, rows: with_rows, defaults } = *wanted;
     let schemas: Vec<&str> = catalog.schemas.iter().map(|s| s.name.as_str()).collect();
     let tables: Vec<(&str, &str)> =
         catalog.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str())).collect();
@@ -150,7 +151,7 @@ pub fn select<H: Host>(
             refused.push(format!("{kind} {name}"));
         }
     }
-    let graph = build(catalog, filter, skip);
+    let graph = build_with(catalog, filter, skip, defaults);
     let tables: BTreeSet<&str> = graph
         .left_out
         .iter()

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use godwit_pg_catalog::selection::{DROPPED, Wanted, select};
-use godwit_pg_catalog::{Catalog, Graph, Kind, Target, TargetMemo, sort};
+use godwit_pg_catalog::{Catalog, Defaults, Graph, Kind, Target, TargetMemo, sort};
 use godwit_sdk::prelude::*;
 
 use crate::layout::{self, Sizes};
@@ -14,7 +14,12 @@ use crate::{SOURCE, TARGET};
 pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     let catalog = Catalog::read(host, SOURCE)?;
     let skip = params.skipped();
-    let wanted = Wanted { filter: &params.filter(), skip: &skip, rows: !params.schema_only };
+    let wanted = Wanted {
+        filter: &params.filter(),
+        skip: &skip,
+        rows: !params.schema_only,
+        defaults: Defaults::Inline,
+    };
     let (mut graph, skipped) = select(host, SOURCE, &catalog, &wanted, "copied")?;
     let order = sort(&mut graph)?;
     let target = target(host, &graph)?;

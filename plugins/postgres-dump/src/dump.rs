@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use godwit_pg_archive::{Created, Entry, Layout, Toc, write};
 use godwit_pg_catalog::selection::{DROPPED, Wanted, select};
 use godwit_pg_catalog::{
-    Catalog, Graph, Kind, Oid, RelationRow, Unit, fill, sequence_positions, sort, submit,
+    Catalog, Defaults, Graph, Kind, Oid, RelationRow, Unit, fill, sequence_positions, sort, submit,
 };
 use godwit_sdk::prelude::*;
 
@@ -19,7 +19,13 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     host.memo("vacant", || vacant(host, params))?;
     let catalog = Catalog::read(host, SOURCE)?;
     let skip: BTreeSet<String> = params.skip.iter().cloned().collect();
-    let wanted = Wanted { filter: &params.filter(), skip: &skip, rows: !params.schema_only };
+    // `pg_restore -t` makes a table without its sequence.
+    let wanted = Wanted {
+        filter: &params.filter(),
+        skip: &skip,
+        rows: !params.schema_only,
+        defaults: Defaults::Apart,
+    };
     let (mut graph, skipped) = select(host, SOURCE, &catalog, &wanted, "dumped")?;
     let order = sort(&mut graph)?;
     let tables = tables(host, &catalog, &graph, params)?;

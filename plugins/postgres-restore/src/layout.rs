@@ -17,9 +17,9 @@ const BATCH: usize = 200;
 /// How many bytes of rows a compressed byte may stand for, where memory is sized by them.
 const UNPACKED: u64 = 4;
 
-/// What goes with its table, and what a partition's can't be dropped without its root's: nothing of it is left when the
-/// tables of a database that was empty are dropped.
-const WITH_TABLE: &[&str] = &["CONSTRAINT", "CHECK CONSTRAINT", "INDEX", "INDEX ATTACH", "TABLE ATTACH"];
+/// What goes with its table: nothing of it is left when the tables of a database that was empty are dropped. A partition's
+/// couldn't be dropped by itself.
+const WITH_TABLE: &[&str] = &["CONSTRAINT", "INDEX ATTACH", "TABLE ATTACH"];
 
 /// What would fire on rows, or hide them: it comes last.
 const LAST: &[&str] = &[
@@ -35,6 +35,9 @@ const LAST: &[&str] = &[
     "SUBSCRIPTION TABLE",
 ];
 
+/// Indexes that are attached to those of a partitioned table, by namespace and tag: they can't be dropped by themselves.
+type Attached<'a> = BTreeSet<(Option<&'a str>, Option<&'a str>)>;
+
 /// An entry with what it takes to make it and to take it back.
 struct Part<'a> {
     entry: &'a Entry,
@@ -43,7 +46,7 @@ struct Part<'a> {
 }
 
 /// Cuts an entry's definition into statements; what the target has already is neither made nor taken back.
-fn part<'a>(entry: &'a Entry, target: &TargetMemo) -> Result<Part<'a>> {
+fn part<'a>(entry: &'a Entry, target: &TargetMemo, attached: &Attached<'_>) -> Result<Part<'a>> {
     let tag = entry.tag.as_deref().unwrap_or_default();
     let is_there = match entry.desc.as_str() {
         "SCHEMA" => target.schemas.contains(tag),
@@ -75,7 +78,13 @@ fn part<'a>(entry: &'a Entry, target: &TargetMemo) -> Result<Part<'a>> {
             statements.push(set("heap"));
         }
     }
-    let drops = if WITH_TABLE.contains(&entry.desc.as_str()) || statements.is_empty() {
+    let goes_along = match entry.desc.as_str() {
+        // It may call a function, which is dropped before the table.
+        "CHECK CONSTRAINT" => entry.section == Section::PostData,
+        "INDEX" => attached.contains(&(entry.namespace.as_deref(), entry.tag.as_deref())),
+        desc => WITH_TABLE.contains(&desc),
+    };
+    let drops = if goes_along || statements.is_empty() {
         Vec::new()
     } else {
         cut(&entry.drop)?.iter().map(|statement| tolerant(&entry.desc, statement)).collect()
@@ -105,13 +114,19 @@ pub struct Plan {
 /// Works out the units of a choice in an order in which each comes after those it waits for.
 pub fn lay_out(archive: &Archive, choice: &Choice<'_>, params: &Params, target: &TargetMemo) -> Result<Plan> {
     let sections = sections(&choice.entries);
+    let attached: Attached<'_> = choice
+        .entries
+        .iter()
+        .filter(|entry| entry.desc == "INDEX ATTACH")
+        .map(|entry| (entry.namespace.as_deref(), entry.tag.as_deref()))
+        .collect();
     let of = |section: Section| {
         choice
             .entries
             .iter()
             .copied()
             .filter(|entry| !is_data(entry) && sections.get(&entry.dump_id) == Some(&section))
-            .map(|entry| part(entry, target))
+            .map(|entry| part(entry, target, &attached))
             .collect::<Result<Vec<_>>>()
     };
     // An entry of the data section that isn't data is made of rows: after them.
@@ -364,7 +379,7 @@ impl<'a> Layout<'a> {
         let all = frontier(&self.plan.units);
         let choice = self.choice;
         for entry in choice.entries.iter().filter(|entry| entry.desc == "MATERIALIZED VIEW DATA") {
-            let part = part(entry, &TargetMemo::default())?;
+            let part = part(entry, &TargetMemo::default(), &Attached::new())?;
             if part.statements.is_empty() {
                 continue;
             }
@@ -387,7 +402,7 @@ impl<'a> Layout<'a> {
     fn sequences(&mut self) -> Result<()> {
         let mut parts = Vec::new();
         for entry in self.choice.entries.iter().filter(|entry| entry.desc == "SEQUENCE SET") {
-            parts.push(part(entry, &TargetMemo::default())?);
+            parts.push(part(entry, &TargetMemo::default(), &Attached::new())?);
         }
         let after = self.last_before.clone();
         self.chain("sequences", parts, after);

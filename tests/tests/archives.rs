@@ -1,0 +1,561 @@
+//! `postgres-dump` and `postgres-restore` end to end: our archives and scripts by the stock tools, stock archives by us.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use godwit_lab::postgres::{Major, PgServer};
+use godwit_lab::sample;
+use godwit_tests::database;
+use godwit_tests::process::Godwit;
+use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_godwit-under-test");
+const EVERY_KIND: &str = include_str!("../../plugins/postgres-copy/tests/fixtures/every-kind.sql");
+const SOURCE: &str = "source";
+
+/// The fixture as a server of this major, or one that is to take its dump, can have it: Debian's 15 has no pgvector.
+fn every_kind(vectors: bool) -> String {
+    if vectors {
+        return EVERY_KIND.to_owned();
+    }
+    EVERY_KIND
+        .lines()
+        .filter(|line| !line.contains("EXTENSION vector") && !line.contains("users_embedding"))
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("embedding vector(3)", "embedding float4[]")
+        .replace("('[' || i || ',0,1]')::vector", "ARRAY[i, 0, 1]::float4[]")
+}
+
+/// Servers of some majors, the first of which holds the source, and a `godwit` in a folder with `archives` in it.
+struct Bench {
+    runtime: tokio::runtime::Runtime,
+    servers: Vec<PgServer>,
+    godwit: Godwit,
+}
+
+impl Bench {
+    fn start(majors: &[Major]) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let mut servers = Vec::new();
+        for major in majors {
+            servers.push(runtime.block_on(PgServer::start(*major)).unwrap());
+        }
+        runtime.block_on(servers[0].create_database(SOURCE)).unwrap();
+        let godwit = Godwit::new(PROGRAM).env("GODWIT_INPUT_SOURCE_URL", &servers[0].url(SOURCE));
+        std::fs::create_dir(godwit.path("archives")).unwrap();
+        Self { runtime, servers, godwit }
+    }
+
+    /// With every kind of object in the source, and vectors where every server has them.
+    fn with_every_kind(majors: &[Major]) -> Self {
+        let bench = Self::start(majors);
+        bench.source().psql(SOURCE, &every_kind(!majors.contains(&Major::V15))).unwrap();
+        bench
+    }
+
+    /// With the labelling application in the source.
+    fn with_sample(majors: &[Major]) -> Self {
+        let bench = Self::start(majors);
+        bench.runtime.block_on(sample::fill_database(&bench.source().url(SOURCE))).unwrap();
+        bench
+    }
+
+    fn source(&self) -> &PgServer {
+        &self.servers[0]
+    }
+
+    fn last(&self) -> &PgServer {
+        self.servers.last().unwrap()
+    }
+
+    fn create(&self, server: &PgServer, name: &str) {
+        self.runtime.block_on(server.create_database(name)).unwrap();
+    }
+
+    fn archive(&self, name: &str) -> std::path::PathBuf {
+        self.godwit.path("archives").join(name)
+    }
+
+    /// Runs `postgres-dump` with these params; the run's id.
+    fn dump(&self, with: &Value) -> String {
+        self.godwit.write("dump.json", dump_recipe(with));
+        self.godwit.ok(&["run", "dump.json", "--yes"]);
+        self.done()
+    }
+
+    fn restore_recipe(&self, server: &PgServer, database: &str, with: &Value) {
+        let recipe = json!({
+            "godwit": "1", "name": "restore",
+            "inputs": { "target_url": { "type": "url", "default": server.url(database) } },
+            "connections": {
+                "target": { "kind": "postgres", "url": "${inputs.target_url}" },
+                "archives": { "kind": "dir", "path": "archives" }
+            },
+            "steps": [{
+                "id": "restore", "plugin": "postgres-restore",
+                "grant": {
+                    "archive": { "connection": "archives", "access": "read" },
+                    "target": { "connection": "target", "access": "write" }
+                },
+                "with": with
+            }]
+        });
+        let mut recipe = recipe;
+        recipe["inputs"]["target_url"] = json!({ "type": "url", "env": "TARGET_URL" });
+        self.godwit.write("restore.json", recipe.to_string());
+        self.godwit.write("target.env", format!("TARGET_URL={}\n", server.url(database)));
+    }
+
+    /// Runs `postgres-restore` with these params; the run's id.
+    fn restore(&self, server: &PgServer, database: &str, with: &Value) -> String {
+        self.restore_recipe(server, database, with);
+        self.godwit.ok(&["run", "restore.json", "--yes", "--env-file", "target.env"]);
+        self.done()
+    }
+
+    fn done(&self) -> String {
+        let (run, status) = self.godwit.newest_run().unwrap();
+        assert_eq!(status, "done");
+        run
+    }
+
+    /// Schema, rows and sequences are those of the source, as far as the stock tools would have it.
+    fn assert_like_source(&self, server: &PgServer, database: &str, context: &str) {
+        let oracle = format!("oracle_of_{database}");
+        let oracle = self.runtime.block_on(database::oracle((self.source(), SOURCE), server, &oracle));
+        assert_alike(&oracle, &database::dump(server, database), context);
+        let lines = |server: &PgServer, database: &str| database::contents(server, database).join("\n");
+        assert_alike(&lines(self.source(), SOURCE), &lines(server, database), context);
+        assert_eq!(database::markers(server, database), "", "a marker is left: {context}");
+    }
+
+    fn assert_empty(&self, server: &PgServer, database: &str, context: &str) {
+        assert_eq!(database::objects(server, database), Vec::<String>::new(), "{context}");
+    }
+}
+
+/// Compares two texts line by line and shows the first differences.
+fn assert_alike(left: &str, right: &str, context: &str) {
+    if left == right {
+        return;
+    }
+    let (a, b): (Vec<_>, Vec<_>) = (left.lines().collect(), right.lines().collect());
+    let only = |one: &[&str], other: &[&str]| -> Vec<String> {
+        one.iter().filter(|line| !other.contains(line)).take(20).map(|line| (*line).to_owned()).collect()
+    };
+    panic!("{context}\nonly expected: {:#?}\nonly found: {:#?}", only(&a, &b), only(&b, &a));
+}
+
+fn dump_recipe(with: &Value) -> String {
+    json!({
+        "godwit": "1", "name": "dump",
+        "inputs": { "source_url": { "type": "url" } },
+        "connections": {
+            "source": { "kind": "postgres", "url": "${inputs.source_url}" },
+            "archives": { "kind": "dir", "path": "archives" }
+        },
+        "steps": [{
+            "id": "dump", "plugin": "postgres-dump",
+            "grant": {
+                "source": { "connection": "source", "access": "read" },
+                "archive": { "connection": "archives", "access": "write" }
+            },
+            "with": with
+        }]
+    })
+    .to_string()
+}
+
+fn tool(major: Major, program: &str) -> Command {
+    Command::new(major.bin_dir().unwrap().join(program))
+}
+
+/// What a stock tool prints; it has to end well and without a warning.
+fn stock(command: &mut Command) -> String {
+    let output = command.output().expect("the tool can be run");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.is_empty(), "{command:?}: {stderr}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn pg_restore(major: Major, archive: &Path, server: &PgServer, database: &str, options: &[&str]) {
+    let mut command = tool(major, "pg_restore");
+    command.args(["--exit-on-error", "--dbname", &server.url(database)]).args(options).arg(archive);
+    stock(&mut command);
+}
+
+fn pg_dump(major: Major, server: &PgServer, database: &str, options: &[&str], to: &Path) {
+    let mut command = tool(major, "pg_dump");
+    command.args(["--dbname", &server.url(database), "--file"]).arg(to).args(options);
+    stock(&mut command);
+}
+
+#[test]
+fn stock_pg_restore_lists_and_restores_our_archive() {
+    let bench = Bench::with_every_kind(&[Major::V15, Major::V16, Major::V18]);
+    bench.dump(&json!({ "path": "all" }));
+    let archive = bench.archive("all");
+    for server in &bench.servers {
+        let major = server.major();
+        let list = stock(tool(major, "pg_restore").arg("-l").arg(&archive));
+        for line in [
+            "ENCODING - ENCODING",
+            "SCHEMA - app ",
+            "TYPE app mood ",
+            "DOMAIN app email ",
+            "TABLE app users ",
+            "TABLE ATTACH app events_2024 ",
+            "TABLE DATA app users ",
+            "SEQUENCE app tickets ",
+            "SEQUENCE OWNED BY app users_serial_no_seq ",
+            "SEQUENCE SET app users_id_seq ",
+            "DEFAULT app loop a ",
+            "CONSTRAINT app users users_pkey ",
+            "CHECK CONSTRAINT app users new_rule ",
+            "FK CONSTRAINT app projects projects_owner_fkey ",
+            "INDEX app users_lower ",
+            "INDEX ATTACH app events_2023_pkey ",
+            "FUNCTION app add(",
+            "PROCEDURE app work(",
+            "AGGREGATE app total(",
+            "VIEW app active ",
+            "RULE app cycle_view _RETURN",
+            "MATERIALIZED VIEW app totals ",
+            "MATERIALIZED VIEW DATA app totals ",
+            "TRIGGER app users users_touch ",
+            "POLICY app users own_rows ",
+            "ROW SECURITY app users ",
+            "STATISTICS app users_stats ",
+            "COMMENT app TABLE users ",
+            "COMMENT app COLUMN users.email ",
+            "COLLATION app plain ",
+        ] {
+            assert!(list.contains(line), "`{line}` is not listed by {major}:\n{list}");
+        }
+        for (database, options) in [("serial", &[][..]), ("parallel", &["-j2"])] {
+            bench.create(server, database);
+            pg_restore(major, &archive, server, database, options);
+            bench.assert_like_source(server, database, &format!("pg_restore {major} {options:?}"));
+        }
+    }
+    // By sections, and once more over what is there.
+    let server = bench.last();
+    bench.create(server, "sections");
+    for section in ["pre-data", "data", "post-data"] {
+        pg_restore(Major::V18, &archive, server, "sections", &["--section", section]);
+    }
+    bench.assert_like_source(server, "sections", "pg_restore --section");
+    pg_restore(Major::V18, &archive, server, "sections", &["--clean"]);
+    assert_alike(
+        &database::contents(bench.source(), SOURCE).join("\n"),
+        &database::contents(server, "sections").join("\n"),
+        "pg_restore --clean",
+    );
+    bench.create(server, "one");
+    server.psql("one", "CREATE SCHEMA app").unwrap();
+    pg_restore(Major::V18, &archive, server, "one", &["-t", "animals", "-n", "app"]);
+    assert_eq!(server.psql("one", "SELECT count(*) FROM app.animals").unwrap(), "2");
+}
+
+#[test]
+fn psql_runs_our_script() {
+    let bench = Bench::with_every_kind(&[Major::V16, Major::V18]);
+    let run = bench.dump(&json!({ "path": "all.sql", "format": "plain" }));
+    let files: Vec<_> = std::fs::read_dir(bench.godwit.path("archives")).unwrap().collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    for server in &bench.servers {
+        bench.create(server, "scripted");
+        let mut psql = tool(Major::V18, "psql");
+        psql.args([
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-o",
+            "/dev/null",
+            "--dbname",
+            &server.url("scripted"),
+            "-f",
+        ]);
+        stock(psql.arg(bench.archive("all.sql")));
+        bench.assert_like_source(server, "scripted", &format!("psql into {}", server.major()));
+    }
+    bench.godwit.ok(&["verify", &run]);
+    bench.godwit.ok(&["undo", &run, "--yes"]);
+    assert!(!bench.archive("all.sql").exists());
+}
+
+#[test]
+fn an_archive_is_verified_and_undone() {
+    let bench = Bench::with_sample(&[Major::V16]);
+    let plan = {
+        bench.godwit.write("dump.json", dump_recipe(&json!({ "path": "nightly/one" })));
+        bench.godwit.ok(&["plan", "dump.json"])
+    };
+    assert!(plan.stdout.contains("image_metadata"), "{plan}");
+    assert!(!bench.archive("nightly").exists(), "a plan writes nothing");
+    let run = bench.dump(&json!({ "path": "nightly/one" }));
+    let report = bench.godwit.json(&["report", &run, "--json"]);
+    let expected: i64 = sample::ROW_COUNTS.iter().map(|(_, rows)| rows).sum();
+    let outputs = &report["steps"][0]["outputs"];
+    assert_eq!(outputs["rows"], json!(expected), "{report}");
+
+    // What is there already is in the way of another run, and stays.
+    bench.godwit.write("again.json", dump_recipe(&json!({ "path": "nightly/one" })));
+    let again = bench.godwit.run(&["run", "again.json", "--yes"]);
+    assert_eq!(again.code, Some(1), "{again}");
+    assert!(again.stderr.contains("nightly/one"), "{again}");
+    bench.godwit.ok(&["verify", &run]);
+
+    let toc = bench.archive("nightly/one/toc.dat");
+    let whole = std::fs::read(&toc).unwrap();
+    std::fs::write(&toc, &whole[1..]).unwrap();
+    let verified = bench.godwit.run(&["verify", &run]);
+    assert_eq!(verified.code, Some(3), "{verified}");
+    assert!(verified.stdout.contains("table of contents"), "{verified}");
+    std::fs::write(&toc, &whole).unwrap();
+    bench.godwit.ok(&["undo", &run, "--yes"]);
+    assert!(!bench.archive("nightly/one").exists());
+}
+
+#[test]
+fn parts_of_a_database_are_dumped() {
+    let bench = Bench::with_every_kind(&[Major::V16]);
+    let server = bench.source();
+    bench.dump(&json!({ "path": "schema", "schema_only": true, "archive_version": "1.16" }));
+    assert_eq!(std::fs::read_dir(bench.archive("schema")).unwrap().count(), 1, "the toc alone");
+    bench.create(server, "parts");
+    pg_restore(Major::V18, &bench.archive("schema"), server, "parts", &[]);
+    let oracle = bench.runtime.block_on(database::oracle((server, SOURCE), server, "oracle"));
+    assert_alike(&oracle, &database::dump(server, "parts"), "schema only");
+    // The rows go into that schema; its triggers would refuse them.
+    for compression in ["none", "zstd", "lz4"] {
+        let with = json!({ "path": compression, "data_only": true, "compression": compression });
+        bench.dump(&with);
+    }
+    pg_restore(Major::V18, &bench.archive("none"), server, "parts", &["--data-only", "--disable-triggers"]);
+    assert_alike(
+        &database::contents(server, SOURCE).join("\n").replace("app.again", ""),
+        &database::contents(server, "parts").join("\n").replace("app.again", ""),
+        "data only",
+    );
+    let with = json!({ "path": "some", "tables": { "include": ["app.animals", "app.dogs"] } });
+    bench.dump(&with);
+    let list = stock(tool(Major::V16, "pg_restore").arg("-l").arg(bench.archive("some")));
+    assert!(list.contains("TABLE DATA app dogs") && !list.contains("TABLE app users"), "{list}");
+}
+
+/// Stock archives in every form that the tools of a major can write.
+fn forms(major: Major) -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut forms = vec![
+        ("custom", vec!["-Fc"]),
+        ("custom-plain", vec!["-Fc", "-Z0"]),
+        ("directory", vec!["-Fd"]),
+        ("directory-plain", vec!["-Fd", "-Z0", "-j2"]),
+    ];
+    if major >= Major::V16 {
+        for (name, options) in [
+            ("custom-zstd", vec!["-Fc", "-Z", "zstd"]),
+            ("directory-zstd", vec!["-Fd", "-Z", "zstd"]),
+            ("custom-lz4", vec!["-Fc", "-Z", "lz4"]),
+            ("directory-lz4", vec!["-Fd", "-Z", "lz4"]),
+        ] {
+            let method = options[2];
+            // How a build was configured is no secret: it says so, in these words.
+            let probe =
+                tool(major, "pg_dump").args(["-Fc", "-Z", method, "--dbname", "none"]).output().unwrap();
+            let said = String::from_utf8_lossy(&probe.stderr);
+            if !said.contains("does not support compression") {
+                forms.push((name, options));
+            }
+        }
+    }
+    forms
+}
+
+#[test]
+fn stock_archives_are_restored() {
+    for major in [Major::V16, Major::V18] {
+        let bench = Bench::with_every_kind(&[major]);
+        let server = bench.source();
+        for (name, options) in forms(major) {
+            let options: Vec<&str> = options.into_iter().chain(["--no-owner"]).collect();
+            pg_dump(major, server, SOURCE, &options, &bench.archive(name));
+            let database = name.replace('-', "_");
+            bench.create(server, &database);
+            let run = bench.restore(server, &database, &json!({ "path": name }));
+            bench.assert_like_source(server, &database, &format!("{major}: {name}"));
+            bench.godwit.ok(&["verify", &run, "--env-file", "target.env"]);
+            if name == "custom" || name == "directory" {
+                bench.godwit.ok(&["undo", &run, "--yes", "--env-file", "target.env"]);
+                bench.assert_empty(server, &database, name);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_archive_from_a_pipe_is_restored_by_its_blocks() {
+    let bench = Bench::with_every_kind(&[Major::V15, Major::V18]);
+    let mut dump = tool(Major::V15, "pg_dump")
+        .args(["-Fc", "--dbname", &bench.source().url(SOURCE)])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut piped = std::fs::File::create(bench.archive("piped")).unwrap();
+    std::io::copy(&mut dump.stdout.take().unwrap(), &mut piped).unwrap();
+    assert!(dump.wait().unwrap().success());
+    for server in &bench.servers {
+        bench.create(server, "piped");
+        bench.restore(server, "piped", &json!({ "path": "piped" }));
+        bench.assert_like_source(server, "piped", &format!("into {}", server.major()));
+    }
+}
+
+#[test]
+fn our_own_archive_is_restored_in_one_recipe() {
+    let bench = Bench::with_every_kind(&[Major::V16, Major::V18]);
+    bench.create(bench.last(), "app");
+    let mut recipe: Value = serde_json::from_str(&dump_recipe(&json!({ "path": "backup" }))).unwrap();
+    recipe["inputs"]["target_url"] = json!({ "type": "url", "env": "TARGET_URL" });
+    recipe["connections"]["target"] = json!({ "kind": "postgres", "url": "${inputs.target_url}" });
+    recipe["steps"].as_array_mut().unwrap().push(json!({
+        "id": "restore", "plugin": "postgres-restore",
+        "grant": {
+            "archive": { "connection": "archives", "access": "read" },
+            "target": { "connection": "target", "access": "write" }
+        },
+        "with": { "path": "${steps.dump.outputs.path}" }
+    }));
+    bench.godwit.write("both.json", recipe.to_string());
+    bench.godwit.write("target.env", format!("TARGET_URL={}\n", bench.last().url("app")));
+    bench.godwit.ok(&["plan", "both.json", "--env-file", "target.env"]);
+    bench.assert_empty(bench.last(), "app", "planned");
+    bench.godwit.ok(&["run", "both.json", "--yes", "--env-file", "target.env"]);
+    bench.assert_like_source(bench.last(), "app", "dumped and restored");
+    let run = bench.done();
+    bench.godwit.ok(&["undo", &run, "--yes", "--env-file", "target.env"]);
+    bench.assert_empty(bench.last(), "app", "undone");
+    assert!(!bench.archive("backup").exists());
+}
+
+#[test]
+fn rows_alone_go_into_a_schema_that_is_there() {
+    let bench = Bench::with_sample(&[Major::V16, Major::V18]);
+    let server = bench.last();
+    pg_dump(Major::V16, bench.source(), SOURCE, &["-Fc"], &bench.archive("all"));
+    bench.create(server, "app");
+    let schema = database::dump(bench.source(), SOURCE);
+    let schema: Vec<&str> =
+        schema.lines().filter(|line| !line.starts_with("SET transaction_timeout")).collect();
+    server.psql("app", &schema.join("\n")).unwrap();
+    let version = bench.source().psql(SOURCE, "SELECT version_num FROM alembic_version").unwrap();
+    server.psql("app", &format!("INSERT INTO public.alembic_version VALUES ('{version}')")).unwrap();
+    let before = database::contents(server, "app");
+
+    bench.restore_recipe(server, "app", &json!({ "path": "all", "data_only": true }));
+    let refused = bench.godwit.run(&["run", "restore.json", "--yes", "--env-file", "target.env"]);
+    assert_eq!(refused.code, Some(1), "{refused}");
+    assert!(refused.stderr.contains("alembic_version") && refused.stderr.contains("keep"), "{refused}");
+    assert_eq!(before, database::contents(server, "app"));
+
+    let with = json!({ "path": "all", "data_only": true, "keep": ["alembic_version"] });
+    let run = bench.restore(server, "app", &with);
+    assert_eq!(database::contents(bench.source(), SOURCE), database::contents(server, "app"));
+    bench.godwit.ok(&["undo", &run, "--yes", "--env-file", "target.env"]);
+    assert_eq!(before, database::contents(server, "app"));
+}
+
+#[test]
+fn parts_of_an_archive_are_restored() {
+    let bench = Bench::with_every_kind(&[Major::V16]);
+    let server = bench.source();
+    pg_dump(Major::V16, server, SOURCE, &["-Fc"], &bench.archive("all"));
+    bench.create(server, "schema");
+    bench.restore(server, "schema", &json!({ "path": "all", "schema_only": true }));
+    let oracle = bench.runtime.block_on(database::oracle((server, SOURCE), server, "oracle"));
+    assert_alike(&oracle, &database::dump(server, "schema"), "schema only");
+
+    bench.create(server, "some");
+    let with = json!({
+        "path": "all",
+        "skip": ["TRIGGER", "FUNCTION: touch()"],
+        "tables": { "exclude": ["app.events", "app.projects"] }
+    });
+    let run = bench.restore(server, "some", &with);
+    let report = bench.godwit.json(&["report", &run, "--json"]);
+    let skipped = report["steps"][0]["outputs"]["skipped"].to_string();
+    for name in ["events_2024", "event_notes_event_id", "grouped", "touch()", "users_touch"] {
+        assert!(skipped.contains(name), "`{name}` isn't named: {skipped}");
+    }
+    let tables = server
+        .psql("some", "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relname ~ '^(events|projects|animals)$'")
+        .unwrap();
+    assert_eq!(tables, "animals");
+
+    let with = json!({ "path": "all", "skip": ["TABLE: no_such_table"] });
+    bench.restore_recipe(server, "some", &with);
+    let idle = bench.godwit.run(&["run", "restore.json", "--yes", "--env-file", "target.env"]);
+    assert_eq!(idle.code, Some(1), "{idle}");
+    assert!(idle.stderr.contains("no_such_table"), "{idle}");
+}
+
+#[test]
+fn what_cannot_be_restored_is_refused_before_anything_is_touched() {
+    let bench = Bench::with_sample(&[Major::V16]);
+    let server = bench.source();
+    let refused = |with: &Value, words: &[&str]| {
+        bench.restore_recipe(server, "app", with);
+        let ran = bench.godwit.run(&["run", "restore.json", "--yes", "--env-file", "target.env"]);
+        assert_eq!(ran.code, Some(1), "{with}: {ran}");
+        for word in words {
+            assert!(ran.stderr.contains(word), "{with}: `{word}` isn't said: {ran}");
+        }
+        bench.assert_empty(server, "app", &with.to_string());
+    };
+    bench.create(server, "app");
+    let dump =
+        |options: &[&str], name: &str| pg_dump(Major::V16, server, SOURCE, options, &bench.archive(name));
+    refused(&json!({ "path": "nothing" }), &["nothing"]);
+    dump(&["-Fp"], "script.sql");
+    refused(&json!({ "path": "script.sql" }), &["psql"]);
+    dump(&["-Ft"], "tar");
+    refused(&json!({ "path": "tar" }), &["tar file"]);
+    dump(&["-Fc", "--inserts"], "inserts");
+    refused(&json!({ "path": "inserts" }), &["INSERT", "image_metadata"]);
+    dump(&["-Fc", "-E", "LATIN1"], "latin");
+    refused(&json!({ "path": "latin" }), &["LATIN1", "UTF8"]);
+    server.psql(SOURCE, "SELECT lo_create(0)").unwrap();
+    dump(&["-Fc"], "objects");
+    refused(&json!({ "path": "objects" }), &["BLOB", "skip"]);
+
+    // A file or folder that was cut off or damaged.
+    let whole = std::fs::read(bench.archive("objects")).unwrap();
+    for length in [3, 60, 5000, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(bench.archive("cut"), &whole[..length]).unwrap();
+        refused(&json!({ "path": "cut", "skip": ["BLOB", "BLOBS", "BLOB METADATA"] }), &["cut"]);
+    }
+    dump(&["-Fd"], "folder");
+    let folder = bench.archive("folder");
+    let toc = std::fs::read(folder.join("toc.dat")).unwrap();
+    std::fs::write(folder.join("toc.dat"), &toc[..toc.len() - 7]).unwrap();
+    refused(&json!({ "path": "folder" }), &["toc.dat", "damaged"]);
+    std::fs::write(folder.join("toc.dat"), &toc).unwrap();
+    let data = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().ends_with(".dat.gz"))
+        .unwrap();
+    std::fs::remove_file(&data).unwrap();
+    refused(&json!({ "path": "folder" }), &["missing", "damaged"]);
+
+    // Large objects can be left out by name, and a database that holds something isn't filled.
+    bench.restore(server, "app", &json!({ "path": "objects", "skip": ["BLOB", "BLOBS"] }));
+    let held = database::contents(server, "app");
+    bench.restore_recipe(server, "app", &json!({ "path": "objects", "skip": ["BLOB", "BLOBS"] }));
+    let again = bench.godwit.run(&["run", "restore.json", "--yes", "--env-file", "target.env"]);
+    assert_eq!(again.code, Some(1), "{again}");
+    assert!(again.stderr.contains("isn't empty"), "{again}");
+    assert_eq!(held, database::contents(server, "app"));
+}
