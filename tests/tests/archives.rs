@@ -120,10 +120,19 @@ impl Bench {
         run
     }
 
+    /// What the stock tools of the server's major make of the source's schema there: it words some expressions anew when it
+    /// reads them in again, and newer tools write what an older server can't read.
+    fn oracle(&self, server: &PgServer, name: &str) -> String {
+        self.create(server, name);
+        let mut dump = tool(server.major(), "pg_dump");
+        dump.args(["--schema-only", "--no-owner", "--no-privileges", "--dbname", &self.source().url(SOURCE)]);
+        server.psql(name, &stock(&mut dump)).unwrap();
+        database::dump(server, name)
+    }
+
     /// Schema, rows and sequences are those of the source, as far as the stock tools would have it.
     fn assert_like_source(&self, server: &PgServer, database: &str, context: &str) {
-        let oracle = format!("oracle_of_{database}");
-        let oracle = self.runtime.block_on(database::oracle((self.source(), SOURCE), server, &oracle));
+        let oracle = self.oracle(server, &format!("oracle_of_{database}"));
         assert_alike(&oracle, &database::dump(server, database), context);
         let lines = |server: &PgServer, database: &str| database::contents(server, database).join("\n");
         assert_alike(&lines(self.source(), SOURCE), &lines(server, database), context);
@@ -200,7 +209,6 @@ fn stock_pg_restore_lists_and_restores_our_archive() {
         let major = server.major();
         let list = stock(tool(major, "pg_restore").arg("-l").arg(&archive));
         for line in [
-            "ENCODING - ENCODING",
             "SCHEMA - app ",
             "TYPE app mood ",
             "DOMAIN app email ",
@@ -321,23 +329,24 @@ fn an_archive_is_verified_and_undone() {
 
 #[test]
 fn parts_of_a_database_are_dumped() {
-    let bench = Bench::with_every_kind(&[Major::V16]);
-    let server = bench.source();
+    let bench = Bench::with_every_kind(&[Major::V16, Major::V18]);
+    let server = bench.last();
     bench.dump(&json!({ "path": "schema", "schema_only": true, "archive_version": "1.16" }));
     assert_eq!(std::fs::read_dir(bench.archive("schema")).unwrap().count(), 1, "the toc alone");
     bench.create(server, "parts");
     pg_restore(Major::V18, &bench.archive("schema"), server, "parts", &[]);
-    let oracle = bench.runtime.block_on(database::oracle((server, SOURCE), server, "oracle"));
+    let oracle = bench.oracle(server, "oracle");
     assert_alike(&oracle, &database::dump(server, "parts"), "schema only");
-    // The rows go into that schema; its triggers would refuse them.
+    // The rows go into that schema. Its triggers would refuse them, and so does a rule that older rows break.
+    server.psql("parts", "ALTER TABLE app.users DROP CONSTRAINT new_rule").unwrap();
     for compression in ["none", "zstd", "lz4"] {
         let with = json!({ "path": compression, "data_only": true, "compression": compression });
         bench.dump(&with);
     }
     pg_restore(Major::V18, &bench.archive("none"), server, "parts", &["--data-only", "--disable-triggers"]);
     assert_alike(
-        &database::contents(server, SOURCE).join("\n").replace("app.again", ""),
-        &database::contents(server, "parts").join("\n").replace("app.again", ""),
+        &database::contents(bench.source(), SOURCE).join("\n"),
+        &database::contents(server, "parts").join("\n"),
         "data only",
     );
     let with = json!({ "path": "some", "tables": { "include": ["app.animals", "app.dogs"] } });
@@ -474,7 +483,7 @@ fn parts_of_an_archive_are_restored() {
     pg_dump(Major::V16, server, SOURCE, &["-Fc"], &bench.archive("all"));
     bench.create(server, "schema");
     bench.restore(server, "schema", &json!({ "path": "all", "schema_only": true }));
-    let oracle = bench.runtime.block_on(database::oracle((server, SOURCE), server, "oracle"));
+    let oracle = bench.oracle(server, "oracle");
     assert_alike(&oracle, &database::dump(server, "schema"), "schema only");
 
     bench.create(server, "some");
@@ -497,7 +506,7 @@ fn parts_of_an_archive_are_restored() {
     let with = json!({ "path": "all", "skip": ["TABLE: no_such_table"] });
     bench.restore_recipe(server, "some", &with);
     let idle = bench.godwit.run(&["run", "restore.json", "--yes", "--env-file", "target.env"]);
-    assert_eq!(idle.code, Some(1), "{idle}");
+    assert_eq!(idle.code, Some(2), "{idle}");
     assert!(idle.stderr.contains("no_such_table"), "{idle}");
 }
 
@@ -508,7 +517,7 @@ fn what_cannot_be_restored_is_refused_before_anything_is_touched() {
     let refused = |with: &Value, words: &[&str]| {
         bench.restore_recipe(server, "app", with);
         let ran = bench.godwit.run(&["run", "restore.json", "--yes", "--env-file", "target.env"]);
-        assert_eq!(ran.code, Some(1), "{with}: {ran}");
+        assert!(matches!(ran.code, Some(1 | 2)), "{with}: {ran}");
         for word in words {
             assert!(ran.stderr.contains(word), "{with}: `{word}` isn't said: {ran}");
         }

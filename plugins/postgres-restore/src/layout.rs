@@ -35,8 +35,9 @@ const LAST: &[&str] = &[
     "SUBSCRIPTION TABLE",
 ];
 
-/// Indexes that are attached to those of a partitioned table, by namespace and tag: they can't be dropped by themselves.
-type Attached<'a> = BTreeSet<(Option<&'a str>, Option<&'a str>)>;
+/// Indexes of partitioned tables and of their partitions, by dump id: one that is attached can't be dropped by itself, nor
+/// can one that a constraint's is attached to.
+type Attached = BTreeSet<i32>;
 
 /// An entry with what it takes to make it and to take it back.
 struct Part<'a> {
@@ -46,7 +47,7 @@ struct Part<'a> {
 }
 
 /// Cuts an entry's definition into statements; what the target has already is neither made nor taken back.
-fn part<'a>(entry: &'a Entry, target: &TargetMemo, attached: &Attached<'_>) -> Result<Part<'a>> {
+fn part<'a>(entry: &'a Entry, target: &TargetMemo, attached: &Attached) -> Result<Part<'a>> {
     let tag = entry.tag.as_deref().unwrap_or_default();
     let is_there = match entry.desc.as_str() {
         "SCHEMA" => target.schemas.contains(tag),
@@ -81,7 +82,7 @@ fn part<'a>(entry: &'a Entry, target: &TargetMemo, attached: &Attached<'_>) -> R
     let goes_along = match entry.desc.as_str() {
         // It may call a function, which is dropped before the table.
         "CHECK CONSTRAINT" => entry.section == Section::PostData,
-        "INDEX" => attached.contains(&(entry.namespace.as_deref(), entry.tag.as_deref())),
+        "INDEX" => attached.contains(&entry.dump_id),
         desc => WITH_TABLE.contains(&desc),
     };
     let drops = if goes_along || statements.is_empty() {
@@ -114,11 +115,11 @@ pub struct Plan {
 /// Works out the units of a choice in an order in which each comes after those it waits for.
 pub fn lay_out(archive: &Archive, choice: &Choice<'_>, params: &Params, target: &TargetMemo) -> Result<Plan> {
     let sections = sections(&choice.entries);
-    let attached: Attached<'_> = choice
+    let attached: Attached = choice
         .entries
         .iter()
         .filter(|entry| entry.desc == "INDEX ATTACH")
-        .map(|entry| (entry.namespace.as_deref(), entry.tag.as_deref()))
+        .flat_map(|entry| entry.dependencies.iter().copied())
         .collect();
     let of = |section: Section| {
         choice

@@ -336,7 +336,12 @@ impl Host for MockHost {
             Ok(content) => {
                 Ok(Some(FileStat { path: path.to_owned(), size: content.len() as u64, is_dir: false }))
             }
-            Err(Error::Missing(_)) => Ok(None),
+            // A folder is there as long as something is in it.
+            Err(Error::Missing(_)) => Ok((!self.list_files(slot, path)?.is_empty()).then(|| FileStat {
+                path: path.to_owned(),
+                size: 0,
+                is_dir: true,
+            })),
             Err(error) => Err(error),
         }
     }
