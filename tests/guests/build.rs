@@ -15,7 +15,7 @@ fn main() {
 
 fn guests() -> Result<(), Box<dyn std::error::Error>> {
     let workspace = Workspace::of_build_script("../..")?;
-    workspace.watch(&["tests/guests/programs", "wit", "Cargo.toml", "Cargo.lock"]);
+    workspace.watch(&["tests/guests/programs", "plugins/sdk", "wit", "Cargo.toml", "Cargo.lock"]);
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let components = workspace.compile(&workspace.guests("tests/guests", Kind::Examples)?)?;
     let mut code = String::new();

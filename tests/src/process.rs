@@ -62,6 +62,8 @@ impl Godwit {
             .env("NO_COLOR", "1")
             .env_remove("GODWIT_TEST_KILL")
             .env_remove("GODWIT_TEST_COUNT")
+            .env_remove("GODWIT_TEST_JOURNAL")
+            .env_remove("GODWIT_TEST_JOURNAL_TIMES")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -72,6 +74,13 @@ impl Godwit {
     /// Runs to the end.
     pub fn run(&self, args: &[&str]) -> Ran {
         Ran::from(self.command(args).output().expect("godwit can be started"))
+    }
+
+    /// Runs to the end with more variables in its environment.
+    pub fn run_with(&self, environment: &[(&str, &str)], args: &[&str]) -> Ran {
+        let mut command = self.command(args);
+        command.envs(environment.iter().copied());
+        Ran::from(command.output().expect("godwit can be started"))
     }
 
     /// Runs to the end and expects exit code 0.

@@ -23,12 +23,31 @@ cargo xtask <command>
                   and for the tests Debian's PostgreSQL 15, schemas of Debian packages, and Wagtail
   demo [ARGS]     set up, then run `godwit demo ARGS`: two PostgreSQL servers, two S3 servers, one migration
   test [ARGS]     set up, then `cargo test` of the whole workspace; ARGS go to cargo test
+  bench plugin [--quick]
+                  set up, then measure what the sandbox costs and the journal: optimised code, goals beside figures
   ci              what continuous integration does: .ci/run
 
 Fetched servers are kept in $GODWIT_CACHE (root: /var/cache/godwit; else ~/.cache/godwit).";
 
 /// The target that plugins are compiled for.
 const WASM_TARGET: &str = "wasm32-wasip2";
+
+/// Our own crates whose code a bench runs.
+const MEASURED: [&str; 13] = [
+    "godwit-cli",
+    "godwit-engine",
+    "godwit-files",
+    "godwit-journal",
+    "godwit-lab",
+    "godwit-model",
+    "godwit-objects",
+    "godwit-plugin-mask-columns",
+    "godwit-postgres",
+    "godwit-recipe",
+    "godwit-runtime",
+    "godwit-sdk",
+    "godwit-tests",
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -64,6 +83,13 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             set_up_for_tests()?;
             stream(cargo().args(["test", "--workspace", "--locked"]).args(rest))
         }
+        "bench" => match rest.split_first() {
+            Some((name, rest)) if name == "plugin" => {
+                set_up()?;
+                stream(cargo().args(bench(name)).arg("--").args(rest))
+            }
+            _ => bail!("`cargo xtask bench` takes `plugin`\n\n{USAGE}"),
+        },
         "ci" => stream(Command::new(root()?.join(".ci/run")).args(rest)),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
@@ -71,6 +97,17 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         other => bail!("there is no command {other:?}\n\n{USAGE}"),
     }
+}
+
+/// The arguments that compile and run a bench. Dependencies are optimised in every build; only our own crates aren't, so
+/// they alone are compiled anew, and wasmtime isn't. The selection is that of the tests, for the same reason.
+fn bench(name: &str) -> Vec<String> {
+    let mut arguments = ["test", "--workspace", "--locked", "--bench", name].map(str::to_owned).to_vec();
+    for package in MEASURED {
+        arguments.push("--config".to_owned());
+        arguments.push(format!("profile.dev.package.{package}.opt-level=3"));
+    }
+    arguments
 }
 
 /// What demo and tests need alike. Quick and offline when all is there.

@@ -222,6 +222,25 @@ async fn echo_transform() {
     assert!(error.message.contains("is a step, not a transform"), "{error}");
 }
 
+#[tokio::test]
+async fn upper_transform() {
+    let plugin = load("upper", guests::UPPER_TRANSFORM).await.unwrap();
+    assert!(plugin.selects(&json!({}), &Limits::default()).await.unwrap().is_empty());
+    let mut pipe = plugin.pipe(&json!({}), &json!({"kind": "object"}), &Limits::default()).await.unwrap();
+    assert_eq!(pipe.push("1\tgrün\n".as_bytes()).await.unwrap(), "1\tGRüN\n".as_bytes());
+    assert_eq!(pipe.finish().await.unwrap(), b"");
+}
+
+#[tokio::test]
+async fn calling_step() {
+    let plugin = load("calling", guests::CALLING_STEP).await.unwrap();
+    for call in ["mode", "granted"] {
+        let params = json!({"call": call, "times": 1000});
+        let outputs = plugin.apply(MockHost::new(), &params, &Limits::default()).await.unwrap();
+        assert_eq!(outputs, json!({"answered": 1000}));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endless_loop() {
     let limits = Limits { cpu_ms: 200, ..Limits::default() };

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::codec::{self, Encoder};
 use super::{Before, FilePlace, Written, io_error};
 use crate::catalog::Table;
+use crate::copy::ROOT;
 use crate::digest::{Format, RowFold, RowSum};
 use crate::errors::Failure;
 use crate::frozen;
@@ -59,6 +60,8 @@ impl Dump<'_> {
             details.push("without the rows of tables that inherit from it".to_owned());
         }
         let before = Before::of(self.scope, &self.effect.key, &self.sink).await?;
+        let mut before = serde_json::to_value(before).map_err(|e| Error::host(e.to_string()))?;
+        before[ROOT] = self.table.root.clone().into();
         Ok(Preparation {
             class: Class::Creates,
             irreversible: None,
@@ -66,7 +69,7 @@ impl Dump<'_> {
             details,
             diff: None,
             estimate: Some(Estimate { items: self.table.rows, bytes: self.table.bytes, exact: false }),
-            before: serde_json::to_value(before).map_err(|e| Error::host(e.to_string()))?,
+            before,
         })
     }
 

@@ -128,6 +128,24 @@ async fn undo(archive: &Archive, pg: &Postgres, performed: &[Performed]) {
 }
 
 #[tokio::test]
+async fn a_dumped_partition_is_known_by_its_root() {
+    let archive = Archive::new("root").await;
+    archive.pair.from(
+        "CREATE TABLE visits (id int) PARTITION BY RANGE (id);
+         CREATE TABLE visits_1 PARTITION OF visits FOR VALUES FROM (0) TO (10)",
+    );
+    let pg = archive.process();
+    for (name, names) in [("visits_1", &["public.visits"][..]), ("people", &[])] {
+        let mut effect = dump(name, Compression::None);
+        if let Action::DumpTable(request) = &mut effect.action {
+            request.source = table("source", name, &["id"]);
+        }
+        let done = archive.bench.run(&pg, &effect).await.unwrap();
+        assert_eq!(pg.names(&done.effect, &done.preparation), names);
+    }
+}
+
+#[tokio::test]
 async fn rows_go_to_a_file_and_back_in_every_compression() {
     let mut sizes = Vec::new();
     for (path, compression) in [

@@ -108,6 +108,11 @@ async fn transforms_filters_and_triggers() {
         changed(copy("people_1", &["id", "name"]), |request| request.filter = Some("id % 2 = 0".into()));
     let done = bench.run(&pg, &effect).await.unwrap();
     assert_eq!(evidence(&done).items, 10000);
+    assert_eq!(
+        pg.names(&done.effect, &done.preparation),
+        ["public.people"],
+        "a partition is known by its root"
+    );
     assert!(done.done.as_ref().unwrap().notes.iter().any(|n| n.contains("spoil")));
     assert_eq!(pair.to("SELECT count(*) FROM people WHERE name LIKE 'masked %' AND id % 2 = 0"), "10000");
     assert_eq!(pg.observe(&bench.scope, &done).await.unwrap(), *evidence(&done));
