@@ -4,6 +4,7 @@
 
 pub mod calls;
 pub mod journal;
+pub mod postgres;
 pub mod start;
 pub mod transforms;
 

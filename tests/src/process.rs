@@ -71,6 +71,11 @@ impl Godwit {
         command
     }
 
+    /// A command that somebody else runs.
+    pub fn to_run(&self, args: &[&str]) -> Command {
+        self.command(args)
+    }
+
     /// Runs to the end.
     pub fn run(&self, args: &[&str]) -> Ran {
         Ran::from(self.command(args).output().expect("godwit can be started"))

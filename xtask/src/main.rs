@@ -25,6 +25,8 @@ cargo xtask <command>
   test [ARGS]     set up, then `cargo test` of the whole workspace; ARGS go to cargo test
   bench plugin [--quick]
                   set up, then measure what the sandbox costs and the journal: optimised code, goals beside figures
+  bench postgres [--quick] [SET...]
+                  set up (and install Debian's pgcopydb), then copy whole databases by psql, pg_dump, pgcopydb and Godwit
   ci              what continuous integration does: .ci/run
 
 Fetched servers are kept in $GODWIT_CACHE (root: /var/cache/godwit; else ~/.cache/godwit).";
@@ -88,7 +90,12 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
                 set_up()?;
                 stream(cargo().args(bench(name)).arg("--").args(rest))
             }
-            _ => bail!("`cargo xtask bench` takes `plugin`\n\n{USAGE}"),
+            Some((name, rest)) if name == "postgres" => {
+                set_up()?;
+                debian::ensure_pgcopydb(&mut say)?;
+                stream(cargo().args(bench(name)).arg("--").args(rest))
+            }
+            _ => bail!("`cargo xtask bench` takes `plugin` or `postgres`\n\n{USAGE}"),
         },
         "ci" => stream(Command::new(root()?.join(".ci/run")).args(rest)),
         "help" | "--help" | "-h" => {

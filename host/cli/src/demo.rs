@@ -236,6 +236,7 @@ fn write_inputs(
         ("TARGET_S3_ACCESS_KEY", serving.target.access_key.clone()),
         ("TARGET_S3_SECRET_KEY", serving.target.secret_key.clone()),
         ("ENV_DIR", app.display().to_string()),
+        ("BACKUP_DIR", app.display().to_string()),
     ];
     let mut text =
         String::from("# The inputs of the demo's run; secrets among them, of servers on loopback.\n");
