@@ -426,18 +426,7 @@ fn an_archive_from_a_pipe_is_restored_by_its_blocks() {
 fn our_own_archive_is_restored_in_one_recipe() {
     let bench = Bench::with_every_kind(&[Major::V16, Major::V18]);
     bench.create(bench.last(), "app");
-    let mut recipe: Value = serde_json::from_str(&dump_recipe(&json!({ "path": "backup" }))).unwrap();
-    recipe["inputs"]["target_url"] = json!({ "type": "url", "env": "TARGET_URL" });
-    recipe["connections"]["target"] = json!({ "kind": "postgres", "url": "${inputs.target_url}" });
-    recipe["steps"].as_array_mut().unwrap().push(json!({
-        "id": "restore", "plugin": "postgres-restore",
-        "grant": {
-            "archive": { "connection": "archives", "access": "read" },
-            "target": { "connection": "target", "access": "write" }
-        },
-        "with": { "path": "${steps.dump.outputs.path}" }
-    }));
-    bench.godwit.write("both.json", recipe.to_string());
+    bench.godwit.write("both.json", both_recipe().to_string());
     bench.godwit.write("target.env", format!("TARGET_URL={}\n", bench.last().url("app")));
     bench.godwit.ok(&["plan", "both.json", "--env-file", "target.env"]);
     bench.assert_empty(bench.last(), "app", "planned");
@@ -533,7 +522,7 @@ fn what_cannot_be_restored_is_refused_before_anything_is_touched() {
     refused(&json!({ "path": "tar" }), &["tar file"]);
     dump(&["-Fc", "--inserts"], "inserts");
     refused(&json!({ "path": "inserts" }), &["INSERT", "image_metadata"]);
-    dump(&["-Fc", "-E", "LATIN1"], "latin");
+    dump(&["-Fc", "-s", "-E", "LATIN1"], "latin");
     refused(&json!({ "path": "latin" }), &["LATIN1", "UTF8"]);
     server.psql(SOURCE, "SELECT lo_create(0)").unwrap();
     dump(&["-Fc"], "objects");
@@ -567,4 +556,70 @@ fn what_cannot_be_restored_is_refused_before_anything_is_touched() {
     assert_eq!(again.code, Some(1), "{again}");
     assert!(again.stderr.contains("isn't empty"), "{again}");
     assert_eq!(held, database::contents(server, "app"));
+}
+
+/// A recipe that dumps the source and restores the archive into another database.
+fn both_recipe() -> Value {
+    let mut recipe: Value = serde_json::from_str(&dump_recipe(&json!({ "path": "backup" }))).unwrap();
+    recipe["inputs"]["target_url"] = json!({ "type": "url", "env": "TARGET_URL" });
+    recipe["connections"]["target"] = json!({ "kind": "postgres", "url": "${inputs.target_url}" });
+    recipe["steps"].as_array_mut().unwrap().push(json!({
+        "id": "restore", "plugin": "postgres-restore",
+        "grant": {
+            "archive": { "connection": "archives", "access": "read" },
+            "target": { "connection": "target", "access": "write" }
+        },
+        "with": { "path": "${steps.dump.outputs.path}" }
+    }));
+    recipe
+}
+
+#[test]
+fn killed_at_journal_writes_then_resumed() {
+    let bench = Bench::with_sample(&[Major::V16]);
+    let server = bench.source();
+    let oracle = bench.oracle(server, "oracle");
+    let again = |name: &str| {
+        bench.create(server, name);
+        bench.godwit.write("both.json", both_recipe().to_string());
+        bench.godwit.write("target.env", format!("TARGET_URL={}\n", server.url(name)));
+        let _ = std::fs::remove_dir_all(bench.archive("backup"));
+    };
+    let run = ["run", "both.json", "--yes", "--env-file", "target.env"];
+    again("undisturbed");
+    let count = bench.godwit.count_writes(&run);
+    let mut resumed = 0;
+    for step in 0..16 {
+        let number = 1 + step * (count - 1) / 15;
+        let name = format!("kill_{number}");
+        again(&name);
+        let before = bench.godwit.newest_run();
+        let moment = if step % 2 == 0 { format!("before:{number}") } else { format!("after:{number}") };
+        let killed = bench.godwit.killed_at(&moment, &run);
+        if bench.godwit.newest_run() == before {
+            // Nothing was journalled yet, hence nothing done.
+            bench.godwit.ok(&run);
+        } else if killed.code.is_none() && bench.godwit.newest_run().unwrap().1 != "done" {
+            // A sequence that went on meanwhile says something else in the table of contents than before.
+            server.psql(SOURCE, "SELECT nextval('export_number_seq')").unwrap();
+            let (id, _) = bench.godwit.newest_run().unwrap();
+            bench.godwit.ok(&["resume", &id, "--yes", "--env-file", "target.env"]);
+            resumed += 1;
+        }
+        bench.done();
+        assert_alike(&oracle, &database::dump(server, &name), &moment);
+        let rows = |database: &str| -> Vec<String> {
+            let lines = database::contents(server, database);
+            lines.into_iter().filter(|line| line.contains(" rows|")).collect()
+        };
+        assert_eq!(rows(SOURCE), rows(&name), "{moment}");
+        assert_eq!(database::markers(server, &name), "", "a marker is left: {moment}");
+        let names = std::fs::read_dir(bench.archive("backup")).unwrap();
+        let odd: Vec<String> = names
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .filter(|name| name != "toc.dat" && !name.ends_with(".dat.gz"))
+            .collect();
+        assert_eq!(odd, Vec::<String>::new(), "{moment}");
+    }
+    assert!(resumed >= 12, "{resumed} of 16 were resumed");
 }
