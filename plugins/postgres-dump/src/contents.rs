@@ -47,7 +47,9 @@ pub fn contents(
         kind.phase() == Phase::Before && kind != Kind::ViewQuery && !late.contains(id)
     };
     let (before, later): (Vec<NodeId>, Vec<NodeId>) = order.iter().partition(|id| is_before(id));
-    let mut writer = Writer { catalog, graph, ids: BTreeMap::new(), contents: Contents::default(), next: 1 };
+    let (before, after_tables) = sequences_after_tables(graph, before);
+    let mut writer =
+        Writer { catalog, graph, after_tables, ids: BTreeMap::new(), contents: Contents::default(), next: 1 };
     writer.settings();
     let appended = writer.replica_identities();
     if parts.schema {
@@ -75,9 +77,36 @@ pub fn contents(
     writer.contents
 }
 
+/// Moves each sequence that a column owns behind the table, to where its owner is told, as pg_dump has it: whoever drops
+/// entries in the reverse order drops the sequence first, not with its table. Also the nodes that tell the owners of those.
+/// A sequence that something else needs before stays where it is.
+fn sequences_after_tables(graph: &Graph, order: Vec<NodeId>) -> (Vec<NodeId>, BTreeSet<NodeId>) {
+    let nodes = &graph.nodes;
+    let mut first_need: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+    for id in &order {
+        for need in nodes[*id].needs.iter().filter(|need| nodes[**need].kind == Kind::Sequence) {
+            first_need.entry(*need).or_insert(*id);
+        }
+    }
+    let moved: BTreeMap<NodeId, NodeId> = first_need
+        .into_iter()
+        .filter(|(_, by)| nodes[*by].kind == Kind::SequenceOwner)
+        .map(|(sequence, owner)| (owner, sequence))
+        .collect();
+    let sequences: BTreeSet<NodeId> = moved.values().copied().collect();
+    let order = order
+        .into_iter()
+        .filter(|id| !sequences.contains(id))
+        .flat_map(|id| moved.get(&id).copied().into_iter().chain([id]))
+        .collect();
+    (order, moved.into_keys().collect())
+}
+
 struct Writer<'a> {
     catalog: &'a Catalog,
     graph: &'a Graph,
+    /// The nodes that tell a sequence's owner right after the sequence.
+    after_tables: BTreeSet<NodeId>,
     /// What has to be there before whatever needs a node: its own entry, and those that attach partitions.
     ids: BTreeMap<NodeId, Vec<i32>>,
     contents: Contents,
@@ -155,7 +184,7 @@ impl Writer<'_> {
             entry.definition = Some("-- *not* creating schema, since initdb creates it\n".to_owned());
         } else {
             entry.definition = Some(text(definition.iter().map(|statement| defined(node, statement))));
-            entry.drop = dropped(node);
+            entry.drop = if self.after_tables.contains(&id) { None } else { dropped(node) };
         }
         let main = entry.dump_id;
         self.contents.entries.push(entry);
@@ -364,12 +393,12 @@ fn defined(node: &Node, statement: &str) -> String {
 
 /// What `pg_restore --clean` runs, in the reverse order of the entries.
 fn dropped(node: &Node) -> Option<String> {
-    // An index that is attached goes with the one that it is attached to.
-    if node.parent.is_some() || node.drop.is_empty() {
+    // An index that is attached goes with the one that it is attached to, row security with its table.
+    if node.parent.is_some() || node.drop.is_empty() || node.kind == Kind::RowSecurity {
         return None;
     }
     Some(text(node.drop.iter().map(|statement| match node.kind {
-        // Its table is dropped after this and would take the sequence with it, though that has its own statement.
+        // Its table is dropped before the sequence, and would take that with it.
         Kind::SequenceOwner => statement.replacen("ALTER SEQUENCE ", "ALTER SEQUENCE IF EXISTS ", 1),
         _ => statement.clone(),
     })))

@@ -147,8 +147,6 @@ fn rows_in_other_words_prove_nothing_where_settings_choose_the_words() {
         let host = MockHost::new().on_query(move |query| {
             Some(Ok(if query.sql.contains("server_version_num") {
                 vec![json!({ "version": 160_004 })]
-            } else if query.sql.contains("AS kind, n.nspname::text") {
-                vec![]
             } else {
                 let relation = json!({
                     "oid": 7, "schema": "public", "name": "pets", "kind": "r", "persistence": "p", "partition": false,
