@@ -14,6 +14,14 @@ use crate::sql;
 /// The oldest server that is read, as `server_version_num`.
 pub const OLDEST: u32 = 120_000;
 
+/// What is read of who may do what. Without it a copy's objects belong to whoever makes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    pub owners: bool,
+    /// Default privileges, too.
+    pub privileges: bool,
+}
+
 /// Everything that users made in one database.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
@@ -34,6 +42,30 @@ pub struct Catalog {
     pub rules: Vec<RuleRow>,
     pub statistics: Vec<StatisticsRow>,
     pub collations: Vec<CollationRow>,
+    pub languages: Vec<LanguageRow>,
+    pub transforms: Vec<TransformRow>,
+    pub access_methods: Vec<AccessMethodRow>,
+    pub conversions: Vec<ConversionRow>,
+    pub event_triggers: Vec<EventTriggerRow>,
+    pub operators: Vec<OperatorRow>,
+    pub operator_families: Vec<OperatorFamilyRow>,
+    pub operator_classes: Vec<OperatorClassRow>,
+    pub casts: Vec<CastRow>,
+    pub parsers: Vec<ParserRow>,
+    pub templates: Vec<TemplateRow>,
+    pub dictionaries: Vec<DictionaryRow>,
+    pub configurations: Vec<ConfigurationRow>,
+    pub wrappers: Vec<WrapperRow>,
+    pub servers: Vec<ServerRow>,
+    pub mappings: Vec<UserMappingRow>,
+    pub publications: Vec<PublicationRow>,
+    pub publication_tables: Vec<PublicationTableRow>,
+    pub publication_schemas: Vec<PublicationSchemaRow>,
+    pub subscriptions: Vec<SubscriptionRow>,
+    /// This and the next two are empty unless asked for by [`Rights`].
+    pub owners: Vec<OwnerRow>,
+    pub privileges: Vec<PrivilegesRow>,
+    pub default_privileges: Vec<DefaultPrivilegesRow>,
     pub edges: Vec<EdgeRow>,
     pub unsupported: Vec<UnsupportedRow>,
 }
@@ -46,21 +78,35 @@ struct Tagged {
 
 /// The server's version as a number: 160004 is 16.4.
 pub fn server_version<H: Host>(host: &H, slot: &str) -> Result<u32> {
+    Ok(server(host, slot)?.0)
+}
+
+/// The server's version, and whether the connection's user is a superuser there.
+fn server<H: Host>(host: &H, slot: &str) -> Result<(u32, bool)> {
     #[derive(Deserialize)]
     struct Row {
         version: u32,
+        superuser: bool,
     }
-    let rows: Vec<Row> =
-        host.select(slot, "SELECT current_setting('server_version_num')::int AS version", &[])?;
-    rows.first().map(|row| row.version).ok_or_else(|| {
+    let rows: Vec<Row> = host.select(
+        slot,
+        "SELECT current_setting('server_version_num')::int AS version, current_setting('is_superuser') = 'on' AS superuser",
+        &[],
+    )?;
+    rows.first().map(|row| (row.version, row.superuser)).ok_or_else(|| {
         Error::Failed(format!("the server of slot `{slot}` doesn't say its version; is it PostgreSQL?"))
     })
 }
 
 impl Catalog {
-    /// Reads a database's catalog in two round trips.
+    /// Reads a database's catalog in two round trips, without owners and privileges.
     pub fn read<H: Host>(host: &H, slot: &str) -> Result<Self> {
-        let version = server_version(host, slot)?;
+        Self::read_with(host, slot, Rights::default())
+    }
+
+    /// Likewise, with the rights that are asked for.
+    pub fn read_with<H: Host>(host: &H, slot: &str, rights: Rights) -> Result<Self> {
+        let (version, superuser) = server(host, slot)?;
         if version < OLDEST {
             return Err(Error::Invalid(format!(
                 "the server of slot `{slot}` is PostgreSQL {}; 12 is the oldest that can be read",
@@ -68,7 +114,7 @@ impl Catalog {
             )));
         }
         let mut catalog = Self { version, ..Self::default() };
-        let mut rows = host.query(slot, &queries::everything(version), &[])?;
+        let mut rows = host.query(slot, &queries::everything(version, superuser, rights), &[])?;
         loop {
             let page = rows.next_page()?;
             if page.is_empty() {
@@ -109,6 +155,29 @@ impl Catalog {
             "rule" => one(r).map(|x| self.rules.push(x)),
             "statistics" => one(r).map(|x| self.statistics.push(x)),
             "collation" => one(r).map(|x| self.collations.push(x)),
+            "language" => one(r).map(|x| self.languages.push(x)),
+            "transform" => one(r).map(|x| self.transforms.push(x)),
+            "access_method" => one(r).map(|x| self.access_methods.push(x)),
+            "conversion" => one(r).map(|x| self.conversions.push(x)),
+            "event_trigger" => one(r).map(|x| self.event_triggers.push(x)),
+            "operator" => one(r).map(|x| self.operators.push(x)),
+            "operator_family" => one(r).map(|x| self.operator_families.push(x)),
+            "operator_class" => one(r).map(|x| self.operator_classes.push(x)),
+            "cast" => one(r).map(|x| self.casts.push(x)),
+            "parser" => one(r).map(|x| self.parsers.push(x)),
+            "template" => one(r).map(|x| self.templates.push(x)),
+            "dictionary" => one(r).map(|x| self.dictionaries.push(x)),
+            "configuration" => one(r).map(|x| self.configurations.push(x)),
+            "wrapper" => one(r).map(|x| self.wrappers.push(x)),
+            "server" => one(r).map(|x| self.servers.push(x)),
+            "mapping" => one(r).map(|x| self.mappings.push(x)),
+            "publication" => one(r).map(|x| self.publications.push(x)),
+            "publication_table" => one(r).map(|x| self.publication_tables.push(x)),
+            "publication_schema" => one(r).map(|x| self.publication_schemas.push(x)),
+            "subscription" => one(r).map(|x| self.subscriptions.push(x)),
+            "owner" => one(r).map(|x| self.owners.push(x)),
+            "privileges" => one(r).map(|x| self.privileges.push(x)),
+            "default_privileges" => one(r).map(|x| self.default_privileges.push(x)),
             "edge" => one(r).map(|x| self.edges.push(x)),
             "unsupported" => one(r).map(|x| self.unsupported.push(x)),
             other => return Err(Error::Failed(format!("an unknown catalog section `{other}`"))),

@@ -74,13 +74,30 @@ fn definition(node: &Node, oldest: u32) -> String {
     let text = normalise(&node.create.join("; "));
     match node.kind {
         // Before 18 a table's NOT NULL has no name.
-        Kind::Table if oldest < 180_000 => without_names(&text),
+        Kind::Table | Kind::ForeignTable if oldest < 180_000 => without_names(&text),
         // Before 14 a range has no multirange.
         Kind::Range if oldest < 140_000 => text
             .split(", ")
             .filter(|part| !part.starts_with("multirange_type_name ="))
             .collect::<Vec<_>>()
             .join(", "),
+        // An owner's own, where there are others; nobody else's gets this far.
+        Kind::Privileges | Kind::DefaultPrivileges if oldest < 170_000 => text.replace(", MAINTAIN", ""),
+        Kind::Subscription if oldest < 160_000 => {
+            // See `Node::since`.
+            let text = text.replace(", run_as_owner = true", "");
+            if oldest < 140_000 { text.replace(", streaming = off", "") } else { text }
+        }
+        // Before 14 all that CREATE OPERATOR CLASS names belongs to the class; from then on the server gives some of it
+        // to the family.
+        Kind::OperatorClass | Kind::OperatorFamily if oldest < 140_000 => text
+            .split([';', ','])
+            .next()
+            .unwrap_or_default()
+            .split(" OPERATOR ")
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
         _ => text,
     }
 }

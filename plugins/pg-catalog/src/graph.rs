@@ -30,6 +30,8 @@ pub struct Node {
     /// An index's access method.
     pub method: Option<String>,
     pub create: Vec<String>,
+    /// What a server from this version on needs in addition, to behave as the source's does.
+    pub since: Vec<(u32, String)>,
     /// In the order in which they run.
     pub drop: Vec<String>,
     pub needs: BTreeSet<NodeId>,
@@ -37,6 +39,12 @@ pub struct Node {
     pub features: Vec<(u32, &'static str)>,
     /// Roles that have to be there.
     pub roles: Vec<String>,
+    /// The role that whoever makes it has to be a member of.
+    pub member_of: Option<String>,
+    /// Only a superuser may make it.
+    pub superuser: bool,
+    /// Names of options that may hold a secret and stay behind.
+    pub withheld: Vec<String>,
     /// For a view: what makes it without its query.
     pub placeholder: Option<String>,
 }
@@ -54,12 +62,22 @@ impl Node {
             parent: None,
             method: None,
             create: Vec::new(),
+            since: Vec::new(),
             drop: Vec::new(),
             needs: BTreeSet::new(),
             features: Vec::new(),
             roles: Vec::new(),
+            member_of: None,
+            superuser: false,
+            withheld: Vec::new(),
             placeholder: None,
         }
+    }
+
+    /// The statements that make it on a server of this version.
+    pub fn statements(&self, version: u32) -> impl Iterator<Item = &String> {
+        let since = self.since.iter().filter(move |(since, _)| version >= *since);
+        self.create.iter().chain(since.map(|(_, statement)| statement))
     }
 
     /// The object for people: `public.users`, `users_pkey on public.users`, `vector`.
@@ -96,6 +114,8 @@ pub enum Cause {
     Filtered(String),
     /// It needs something that is left out, named here.
     Needs(String),
+    /// It is made, but without these of its options, which may hold a secret.
+    Withheld(Vec<String>),
 }
 
 impl LeftOut {
@@ -105,6 +125,10 @@ impl LeftOut {
             Cause::Skipped => format!("`skip` names the kind `{}`", self.kind.name()),
             Cause::Filtered(reason) => reason.clone(),
             Cause::Needs(what) => format!("it needs {what}, which is left out"),
+            Cause::Withheld(options) => format!(
+                "it is made without `{}`, which may hold a secret; set it in the target",
+                options.join("`, `")
+            ),
         }
     }
 
@@ -139,6 +163,9 @@ pub(crate) struct Builder<'a> {
     pub checks: BTreeMap<Oid, Vec<&'a crate::rows::ConstraintRow>>,
     /// The sequences of identity columns, by relation and column number.
     pub identities: BTreeMap<(Oid, i16), &'a crate::rows::SequenceRow>,
+    /// The nodes that hand an object over to its owner, and those that grant its privileges, by the object.
+    pub owners: BTreeMap<NodeId, NodeId>,
+    pub granted: BTreeMap<NodeId, NodeId>,
 }
 
 impl<'a> Builder<'a> {
@@ -184,6 +211,8 @@ impl<'a> Builder<'a> {
             descendants,
             checks,
             identities,
+            owners: BTreeMap::new(),
+            granted: BTreeMap::new(),
         }
     }
 
@@ -253,9 +282,20 @@ pub fn build_with(catalog: &Catalog, filter: &Filter, skip: &BTreeSet<String>, d
     let mut builder = Builder::new(catalog, defaults);
     builder.schemas();
     builder.extensions();
+    builder.languages();
+    builder.access_methods();
     builder.collations();
     builder.types();
     builder.routines();
+    builder.operators();
+    builder.operator_families();
+    builder.operator_classes();
+    builder.casts();
+    builder.transforms();
+    builder.conversions();
+    builder.text_search();
+    builder.wrappers();
+    builder.servers();
     builder.relations();
     builder.sequences();
     builder.alias_types();
@@ -268,6 +308,12 @@ pub fn build_with(catalog: &Catalog, filter: &Filter, skip: &BTreeSet<String>, d
     builder.triggers();
     builder.policies();
     builder.row_security();
+    builder.publications();
+    builder.subscriptions();
+    builder.event_triggers();
+    builder.owners();
+    builder.privileges();
+    builder.default_privileges();
     builder.link();
     let unsupported = unsupported_needs(&builder);
     let Builder { nodes, relations, .. } = builder;
@@ -280,6 +326,7 @@ pub fn build_with(catalog: &Catalog, filter: &Filter, skip: &BTreeSet<String>, d
             out.insert(id, Cause::Needs(row.clone()));
         }
     }
+    unchosen(&nodes, filter, &mut out);
     // What needs something that is left out can't be made either.
     loop {
         let mut more = Vec::new();
@@ -330,7 +377,7 @@ fn left_out(
     }
     let schema = match node.kind {
         Kind::Schema => &node.name,
-        Kind::Extension => return None,
+        _ if node.schema.is_empty() => return None,
         _ => &node.schema,
     };
     if !filter.schema(schema) {
@@ -352,6 +399,37 @@ fn left_out(
     (!filter.tables.admit(names)).then(|| Cause::Filtered(format!("`tables` leaves {} out", own.label())))
 }
 
+/// Leaves out what is in no schema where a recipe names what it wants and nothing of that needs it, as pg_dump does
+/// under `--schema` and `--table`. Extensions are an exception: they say nothing of where they are used.
+fn unchosen(nodes: &[Node], filter: &Filter, out: &mut BTreeMap<NodeId, Cause>) {
+    if filter.schemas.include.is_empty() && filter.tables.include.is_empty() {
+        return;
+    }
+    let global = |node: &Node| node.schema.is_empty() && !matches!(node.kind, Kind::Schema | Kind::Extension);
+    let mut wanted: BTreeSet<NodeId> = BTreeSet::new();
+    let mut open: Vec<NodeId> = (0..nodes.len())
+        .filter(|id| {
+            !global(&nodes[*id])
+                && !out.contains_key(id)
+                && !matches!(nodes[*id].kind, Kind::PublicationTable | Kind::PublicationSchema)
+        })
+        .collect();
+    while let Some(id) = open.pop() {
+        if wanted.insert(id) {
+            open.extend(&nodes[id].needs);
+        }
+    }
+    for (id, node) in nodes.iter().enumerate() {
+        // A mapping goes with its server.
+        let hangs = node.kind == Kind::UserMapping && node.needs.iter().all(|need| wanted.contains(need));
+        if global(node) && !wanted.contains(&id) && !hangs {
+            let reason =
+                "`schemas` or `tables` names what is wanted, and nothing of that needs it".to_owned();
+            out.entry(id).or_insert(Cause::Filtered(reason));
+        }
+    }
+}
+
 /// Drops the nodes that are out and renumbers the rest.
 fn keep(nodes: Vec<Node>, out: &BTreeMap<NodeId, Cause>) -> (Vec<Node>, Vec<LeftOut>) {
     let mut left_out: Vec<LeftOut> = out
@@ -363,6 +441,16 @@ fn keep(nodes: Vec<Node>, out: &BTreeMap<NodeId, Cause>) -> (Vec<Node>, Vec<Left
             cause: cause.clone(),
         })
         .collect();
+    left_out.extend(nodes.iter().enumerate().filter(|(id, _)| !out.contains_key(id)).filter_map(
+        |(_, node)| {
+            (!node.withheld.is_empty()).then(|| LeftOut {
+                kind: node.kind,
+                name: node.label(),
+                on: None,
+                cause: Cause::Withheld(node.withheld.clone()),
+            })
+        },
+    ));
     left_out.sort();
     let mut number = BTreeMap::new();
     for id in (0..nodes.len()).filter(|id| !out.contains_key(id)) {
@@ -386,7 +474,14 @@ impl Graph {
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         let mut counts = BTreeMap::new();
         for node in &self.nodes {
-            if !matches!(node.kind, Kind::SequenceOwner | Kind::ViewQuery | Kind::ReplicaIdentity) {
+            if !matches!(
+                node.kind,
+                Kind::SequenceOwner
+                    | Kind::ViewQuery
+                    | Kind::ReplicaIdentity
+                    | Kind::Owner
+                    | Kind::Privileges
+            ) {
                 *counts.entry(node.kind.name()).or_default() += 1;
             }
         }

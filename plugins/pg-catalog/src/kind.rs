@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     Schema,
+    Language,
+    AccessMethod,
     Extension,
     Collation,
     Enum,
@@ -13,8 +15,25 @@ pub enum Kind {
     Function,
     Procedure,
     Aggregate,
+    Operator,
+    OperatorFamily,
+    OperatorClass,
+    Cast,
+    Transform,
+    Conversion,
+    /// Of text search, as are the next three.
+    Parser,
+    Template,
+    Dictionary,
+    Configuration,
+    /// Of foreign data.
+    Wrapper,
+    /// A foreign one.
+    Server,
+    UserMapping,
     Sequence,
     Table,
+    ForeignTable,
     SequenceOwner,
     Default,
     DomainCheck,
@@ -36,6 +55,15 @@ pub enum Kind {
     Policy,
     RowSecurity,
     ReplicaIdentity,
+    Publication,
+    PublicationTable,
+    PublicationSchema,
+    Subscription,
+    Owner,
+    Privileges,
+    DefaultPrivileges,
+    /// Last of all, since it fires on what makes others.
+    EventTrigger,
 }
 
 /// When an object is made, seen from the rows.
@@ -56,6 +84,8 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Schema => "schema",
+            Self::Language => "language",
+            Self::AccessMethod => "access method",
             Self::Extension => "extension",
             Self::Collation => "collation",
             Self::Enum => "enum type",
@@ -65,8 +95,22 @@ impl Kind {
             Self::Function => "function",
             Self::Procedure => "procedure",
             Self::Aggregate => "aggregate",
+            Self::Operator => "operator",
+            Self::OperatorFamily => "operator family",
+            Self::OperatorClass => "operator class",
+            Self::Cast => "cast",
+            Self::Transform => "transform",
+            Self::Conversion => "conversion",
+            Self::Parser => "text search parser",
+            Self::Template => "text search template",
+            Self::Dictionary => "text search dictionary",
+            Self::Configuration => "text search configuration",
+            Self::Wrapper => "foreign data wrapper",
+            Self::Server => "foreign server",
+            Self::UserMapping => "user mapping",
             Self::Sequence => "sequence",
             Self::Table => "table",
+            Self::ForeignTable => "foreign table",
             Self::SequenceOwner => "sequence owner",
             Self::Default => "column default",
             Self::DomainCheck => "domain constraint",
@@ -86,6 +130,14 @@ impl Kind {
             Self::Policy => "policy",
             Self::RowSecurity => "row security",
             Self::ReplicaIdentity => "replica identity",
+            Self::Publication => "publication",
+            Self::PublicationTable => "publication table",
+            Self::PublicationSchema => "publication schema",
+            Self::Subscription => "subscription",
+            Self::Owner => "owner",
+            Self::Privileges => "privileges",
+            Self::DefaultPrivileges => "default privileges",
+            Self::EventTrigger => "event trigger",
         }
     }
 
@@ -100,7 +152,15 @@ impl Kind {
             | Self::Trigger
             | Self::Policy
             | Self::RowSecurity
-            | Self::ReplicaIdentity => Phase::After,
+            | Self::ReplicaIdentity
+            | Self::Publication
+            | Self::PublicationTable
+            | Self::PublicationSchema
+            | Self::Subscription
+            | Self::Owner
+            | Self::Privileges
+            | Self::DefaultPrivileges
+            | Self::EventTrigger => Phase::After,
             _ => Phase::Before,
         }
     }
@@ -122,6 +182,7 @@ impl Kind {
                 | Self::Default
                 | Self::Check
                 | Self::LateCheck
+                | Self::PublicationTable
         )
     }
 
@@ -141,5 +202,29 @@ impl Kind {
         Self::Policy,
         Self::RowSecurity,
         Self::Extension,
+        Self::Language,
+        Self::AccessMethod,
+        Self::Operator,
+        Self::OperatorFamily,
+        Self::OperatorClass,
+        Self::Cast,
+        Self::Transform,
+        Self::Conversion,
+        Self::Parser,
+        Self::Template,
+        Self::Dictionary,
+        Self::Configuration,
+        Self::Wrapper,
+        Self::Server,
+        Self::UserMapping,
+        Self::ForeignTable,
+        Self::Publication,
+        Self::PublicationTable,
+        Self::PublicationSchema,
+        Self::Subscription,
+        Self::EventTrigger,
+        Self::Owner,
+        Self::Privileges,
+        Self::DefaultPrivileges,
     ];
 }

@@ -4,6 +4,7 @@
 //! Servers 12 to 18. Nothing here causes effects: a plugin reads through a [`Host`](godwit_sdk::host::Host) and hands
 //! the statements on.
 
+mod archive;
 mod catalog;
 mod compare;
 mod ddl;
@@ -23,7 +24,7 @@ mod target;
 mod units;
 
 pub use catalog::{
-    Catalog, OLDEST, SequencePosition, SequenceState, release, sequence_positions, sequence_states,
+    Catalog, OLDEST, Rights, SequencePosition, SequenceState, release, sequence_positions, sequence_states,
     server_version,
 };
 pub use compare::{Difference, compare};

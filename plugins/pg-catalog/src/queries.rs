@@ -4,6 +4,16 @@
 //! else. Queries run with an empty search path; what the server deparses is therefore fully qualified. Columns of
 //! `pg_catalog` that came after PostgreSQL 12 are asked for by version (manual, chapter 53 "System Catalogs").
 
+mod foreign;
+mod languages;
+mod operators;
+mod privileges;
+mod replication;
+mod taken;
+mod text_search;
+
+use crate::catalog::Rights;
+
 /// The first object id that initdb doesn't use (`FirstNormalObjectId` in `src/include/access/transam.h`).
 const FIRST_USER_OID: u32 = 16384;
 
@@ -19,9 +29,15 @@ fn not_member(class: &str, oid: &str) -> String {
     )
 }
 
-/// One statement over all sections: rows of `s` (the section) and `r` (its row as JSON).
-pub fn everything(version: u32) -> String {
-    let sections: [(&str, String); 16] = [
+/// A condition: an object without a schema is no part of the server, and no member of an extension.
+fn global(class: &str, oid: &str) -> String {
+    format!("{oid}::int8 >= {FIRST_USER_OID} AND {}", not_member(class, oid))
+}
+
+/// One statement over all sections: rows of `s` (the section) and `r` (its row as JSON). Subscriptions can be read by
+/// superusers alone.
+pub fn everything(version: u32, superuser: bool, rights: Rights) -> String {
+    let mut sections: Vec<(&str, String)> = vec![
         ("schema", schemas()),
         ("extension", extensions()),
         ("type", types(version)),
@@ -36,9 +52,38 @@ pub fn everything(version: u32) -> String {
         ("rule", rules()),
         ("statistics", statistics(version)),
         ("collation", collations(version)),
+        ("language", languages::languages()),
+        ("transform", languages::transforms()),
+        ("access_method", languages::access_methods()),
+        ("conversion", languages::conversions()),
+        ("event_trigger", languages::event_triggers()),
+        ("operator", operators::operators()),
+        ("operator_family", operators::families()),
+        ("operator_class", operators::classes()),
+        ("cast", operators::casts()),
+        ("parser", text_search::parsers()),
+        ("template", text_search::templates()),
+        ("dictionary", text_search::dictionaries()),
+        ("configuration", text_search::configurations()),
+        ("wrapper", foreign::wrappers()),
+        ("server", foreign::servers()),
+        ("mapping", foreign::mappings()),
+        ("publication", replication::publications(version)),
+        ("publication_table", replication::publication_tables(version)),
+        ("publication_schema", replication::publication_schemas(version)),
         ("edge", edges()),
-        ("unsupported", unsupported()),
+        ("unsupported", unsupported(superuser)),
     ];
+    if rights.owners {
+        sections.push(("owner", privileges::owners()));
+    }
+    if rights.privileges {
+        sections.push(("privileges", privileges::privileges()));
+        sections.push(("default_privileges", privileges::default_privileges()));
+    }
+    if superuser {
+        sections.push(("subscription", replication::subscriptions(version)));
+    }
     sections
         .iter()
         .map(|(name, sql)| format!("SELECT '{name}' AS s, pg_catalog.row_to_json(x) AS r FROM ({sql}) x"))
@@ -134,10 +179,15 @@ fn relations(version: u32) -> String {
            CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END AS definition, \
            c.relispopulated AS populated, c.reltablespace <> 0 AS tablespace, \
            CASE WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) END AS bytes, \
+           (SELECT s.srvname FROM pg_foreign_server s WHERE s.oid = ft.ftserver) AS server, \
+           {} AS foreign_options, {}, \
            obj_description(c.oid, 'pg_class') AS comment \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          LEFT JOIN pg_class tc ON tc.oid = c.reltoastrelid LEFT JOIN pg_am am ON am.oid = c.relam \
-         WHERE c.relkind IN ('r', 'p', 'v', 'm') AND {USER_SCHEMA} AND {}",
+         LEFT JOIN pg_foreign_table ft ON ft.ftrelid = c.oid \
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {USER_SCHEMA} AND {}",
+        foreign::plain("ft.ftoptions"),
+        foreign::withheld("ft.ftoptions"),
         not_member("pg_class", "c.oid")
     )
 }
@@ -161,13 +211,14 @@ fn columns(version: u32) -> String {
            CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage::text END AS storage, \
            {compression} AS compression, \
            CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END AS statistics, \
-           COALESCE(to_json(a.attoptions), '[]') AS options, a.attislocal AS local, \
+           COALESCE(to_json(a.attoptions), '[]') AS options, {} AS foreign_options, a.attislocal AS local, \
            col_description(a.attrelid, a.attnum) AS comment, {not_null} AS not_null_constraint \
          FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_type t ON t.oid = a.atttypid \
          LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
          LEFT JOIN pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_namespace con ON con.oid = co.collnamespace \
-         WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm') AND {USER_SCHEMA} AND {}",
+         WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {USER_SCHEMA} AND {}",
+        foreign::plain("a.attfdwoptions"),
         not_member("pg_class", "c.oid")
     )
 }
@@ -179,7 +230,7 @@ fn constraints() -> String {
            NULLIF(k.conindid::int8, 0) AS index, NULLIF(k.confrelid::int8, 0) AS references, \
            k.conparentid <> 0 AS has_parent, obj_description(k.oid, 'pg_constraint') AS comment \
          FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE k.contype IN ('p', 'u', 'x', 'f', 'c') AND c.relkind IN ('r', 'p') AND {USER_SCHEMA} AND {}",
+         WHERE k.contype IN ('p', 'u', 'x', 'f', 'c') AND c.relkind IN ('r', 'p', 'f') AND {USER_SCHEMA} AND {}",
         not_member("pg_class", "c.oid")
     )
 }
@@ -261,7 +312,7 @@ fn triggers(version: u32) -> String {
         "SELECT g.oid::int8 AS oid, g.tgrelid::int8 AS relation, g.tgname AS name, pg_get_triggerdef(g.oid) AS definition, \
            g.tgenabled::text AS enabled, {clone} AS clone, obj_description(g.oid, 'pg_trigger') AS comment \
          FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace {parent} \
-         WHERE c.relkind IN ('r', 'p', 'v') AND {USER_SCHEMA} AND {} \
+         WHERE c.relkind IN ('r', 'p', 'v', 'f') AND {USER_SCHEMA} AND {} \
            AND ((NOT g.tgisinternal AND NOT ({clone})) OR ({clone} AND u.tgenabled <> g.tgenabled \
              AND NOT EXISTS (SELECT 1 FROM pg_constraint fk WHERE fk.oid = g.tgconstraint AND fk.contype = 'f')))",
         not_member("pg_class", "c.oid")
@@ -333,105 +384,45 @@ fn edges() -> String {
          FROM pg_depend d WHERE d.refobjid >= {FIRST_USER_OID} AND d.deptype IN ('n', 'a', 'i', 'e') \
          AND d.classid NOT IN ('pg_catalog.pg_amop'::regclass, 'pg_catalog.pg_amproc'::regclass) \
          AND d.refclassid <> 'pg_catalog.pg_transform'::regclass \
-         GROUP BY 1, 2, 3, 4, 5"
+         GROUP BY 1, 2, 3, 4, 5 UNION ALL {}",
+        operators::member_edges()
     )
 }
 
 /// What this version can't recreate, by kind and name.
-fn unsupported() -> String {
-    // (kind, catalog, alias of the oid, name, FROM and the condition on schemas)
-    let in_schema = |kind: &str,
-                     class: &str,
-                     from: &str,
-                     oid: &str,
-                     schema: &str,
-                     name: &str,
-                     extra: &str| {
+fn unsupported(superuser: bool) -> String {
+    let types = |kind: &str, from: &str, condition: &str| {
         format!(
-            "SELECT '{kind}' AS kind, '{class}' AS class, {oid}::int8 AS oid, n.nspname AS schema, {name} AS name \
-             FROM {class} {from} JOIN pg_namespace n ON n.oid = {schema} WHERE {USER_SCHEMA} AND {} {extra}",
-            not_member(class, oid)
+            "SELECT '{kind}' AS kind, 'pg_type' AS class, t.oid::int8 AS oid, n.nspname AS schema, t.typname::text AS name \
+             FROM pg_type t {from} JOIN pg_namespace n ON n.oid = t.typnamespace WHERE {USER_SCHEMA} AND {} AND {condition}",
+            not_member("pg_type", "t.oid")
         )
     };
-    let global = |kind: &str, class: &str, from: &str, oid: &str, name: &str, extra: &str| {
-        format!(
-            "SELECT '{kind}' AS kind, '{class}' AS class, {oid}::int8 AS oid, NULL::name AS schema, {name} AS name \
-             FROM {class} {from} WHERE {oid}::int8 >= {FIRST_USER_OID} AND {} {extra}",
-            not_member(class, oid)
-        )
-    };
-    let no_array = "AND t.typtype = 'b' AND NOT EXISTS (SELECT 1 FROM pg_type el WHERE el.typarray = t.oid)";
-    [
-        in_schema("base type", "pg_type", "t", "t.oid", "t.typnamespace", "t.typname::text", no_array),
-        in_schema(
-            "shell type",
-            "pg_type",
-            "t",
-            "t.oid",
-            "t.typnamespace",
-            "t.typname::text",
-            "AND t.typtype = 'p' AND NOT t.typisdefined",
+    let mut all = vec![
+        types(
+            "base type",
+            "",
+            "t.typtype = 'b' AND NOT EXISTS (SELECT 1 FROM pg_type el WHERE el.typarray = t.oid)",
         ),
-        in_schema(
+        types("shell type", "", "t.typtype = 'p' AND NOT t.typisdefined"),
+        types(
             "range type with a canonical function",
-            "pg_type",
-            "t JOIN pg_range r ON r.rngtypid = t.oid AND r.rngcanonical::oid <> 0",
-            "t.oid",
-            "t.typnamespace",
-            "t.typname::text",
-            "",
+            "JOIN pg_range r ON r.rngtypid = t.oid",
+            "r.rngcanonical::oid <> 0",
         ),
-        in_schema("foreign table", "pg_class", "c", "c.oid", "c.relnamespace", "c.relname::text", "AND c.relkind = 'f'"),
-        in_schema(
-            "operator",
-            "pg_operator",
-            "o",
-            "o.oid",
-            "o.oprnamespace",
-            "o.oprname || ' (' || COALESCE(format_type(NULLIF(o.oprleft, 0), NULL), 'NONE') || ', ' \
-             || COALESCE(format_type(NULLIF(o.oprright, 0), NULL), 'NONE') || ')'",
-            "",
-        ),
-        in_schema("operator class", "pg_opclass", "o", "o.oid", "o.opcnamespace", "o.opcname::text", ""),
-        in_schema("operator family", "pg_opfamily", "o", "o.oid", "o.opfnamespace", "o.opfname::text", ""),
-        in_schema("conversion", "pg_conversion", "v", "v.oid", "v.connamespace", "v.conname::text", ""),
-        in_schema("text search configuration", "pg_ts_config", "t", "t.oid", "t.cfgnamespace", "t.cfgname::text", ""),
-        in_schema("text search dictionary", "pg_ts_dict", "t", "t.oid", "t.dictnamespace", "t.dictname::text", ""),
-        in_schema("text search parser", "pg_ts_parser", "t", "t.oid", "t.prsnamespace", "t.prsname::text", ""),
-        in_schema("text search template", "pg_ts_template", "t", "t.oid", "t.tmplnamespace", "t.tmplname::text", ""),
-        global(
-            "cast",
-            "pg_cast",
-            "k",
-            "k.oid",
-            "format_type(k.castsource, NULL) || ' AS ' || format_type(k.casttarget, NULL)",
-            // The cast of a range to its multirange comes with the range.
-            "AND NOT EXISTS (SELECT 1 FROM pg_depend i WHERE i.classid = 'pg_catalog.pg_cast'::regclass \
-             AND i.objid = k.oid AND i.deptype = 'i')",
-        ),
-        global("language", "pg_language", "l", "l.oid", "l.lanname::text", ""),
-        global("access method", "pg_am", "a", "a.oid", "a.amname::text", ""),
-        global("event trigger", "pg_event_trigger", "e", "e.oid", "e.evtname::text", ""),
-        global("foreign data wrapper", "pg_foreign_data_wrapper", "f", "f.oid", "f.fdwname::text", ""),
-        global("foreign server", "pg_foreign_server", "f", "f.oid", "f.srvname::text", ""),
-        global("publication", "pg_publication", "p", "p.oid", "p.pubname::text", ""),
-        global(
-            "transform",
-            "pg_transform",
-            "t JOIN pg_language l ON l.oid = t.trflang",
-            "t.oid",
-            "format_type(t.trftype, NULL) || ' for ' || l.lanname",
-            "",
-        ),
-        "SELECT 'subscription', 'pg_subscription', b.oid::int8, NULL::name, b.subname::text FROM pg_subscription b \
-         WHERE b.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
-            .to_owned(),
         // One row for all of them: their names are numbers.
         "SELECT 'large object', 'pg_largeobject', 0::int8, NULL::name, count(*)::text || ' of them' \
          FROM pg_largeobject_metadata HAVING count(*) > 0"
             .to_owned(),
-    ]
-    .join(" UNION ALL ")
+    ];
+    if !superuser {
+        all.push(
+            "SELECT 'subscription', 'pg_subscription', b.oid::int8, NULL::name, b.subname::text FROM pg_subscription b \
+             WHERE b.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                .to_owned(),
+        );
+    }
+    all.join(" UNION ALL ")
 }
 
 /// What a target has already: rows of `kind`, `name`, `detail`.
@@ -451,9 +442,27 @@ pub fn target() -> String {
          UNION ALL SELECT 'routine', n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', \
            p.prokind::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {USER_SCHEMA} AND {} \
            AND NOT EXISTS (SELECT 1 FROM pg_depend i \
-             WHERE i.classid = 'pg_catalog.pg_proc'::regclass AND i.objid = p.oid AND i.deptype = 'i')",
+             WHERE i.classid = 'pg_catalog.pg_proc'::regclass AND i.objid = p.oid AND i.deptype = 'i') \
+         UNION ALL SELECT 'user', current_user::text, current_setting('is_superuser') \
+         UNION ALL SELECT 'member', r.rolname::text, NULL FROM pg_roles r WHERE pg_has_role(r.oid, 'MEMBER') UNION ALL {}",
         not_member("pg_class", "c.oid"),
         not_member("pg_type", "t.oid"),
         not_member("pg_proc", "p.oid"),
+        taken::objects(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The gate of the host takes queries of up to 64 KiB.
+    #[test]
+    fn the_longest_query_passes_the_gate() {
+        let rights = Rights { owners: true, privileges: true };
+        for version in [120_000, 130_000, 140_000, 150_000, 160_000, 170_000, 180_000] {
+            let length = everything(version, true, rights).len();
+            assert!(length < 60 << 10, "{length} bytes for {version}");
+        }
+    }
 }

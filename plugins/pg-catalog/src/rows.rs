@@ -1,6 +1,20 @@
 //! The rows of a database's catalog, as the queries return them.
 
+mod foreign;
+mod languages;
+mod operators;
+mod privileges;
+mod replication;
+mod text_search;
+
 use serde::Deserialize;
+
+pub use self::foreign::*;
+pub use self::languages::*;
+pub use self::operators::*;
+pub use self::privileges::*;
+pub use self::replication::*;
+pub use self::text_search::*;
 
 /// An object id. Unique within one catalog of one database, and of no meaning in another database.
 pub type Oid = u32;
@@ -88,7 +102,7 @@ pub struct RelationRow {
     pub oid: Oid,
     pub schema: String,
     pub name: String,
-    /// `pg_class.relkind`: `r` table, `p` partitioned table, `v`iew, `m`aterialized view.
+    /// `pg_class.relkind`: `r` table, `p` partitioned table, `v`iew, `m`aterialized view, `f`oreign table.
     pub kind: String,
     /// `p`ermanent or `u`nlogged.
     pub persistence: String,
@@ -108,6 +122,13 @@ pub struct RelationRow {
     pub populated: bool,
     pub tablespace: bool,
     pub bytes: Option<u64>,
+    /// The server of a foreign table.
+    pub server: Option<String>,
+    /// A foreign table's.
+    pub foreign_options: Option<Options>,
+    /// Names of its options that may hold a secret and weren't read.
+    #[serde(default)]
+    pub withheld: Vec<String>,
     pub comment: Option<String>,
 }
 
@@ -119,6 +140,11 @@ impl RelationRow {
 
     pub fn is_table(&self) -> bool {
         matches!(self.kind.as_str(), "r" | "p")
+    }
+
+    /// Whether CREATE … TABLE declares columns: a table, partitioned or foreign ones included.
+    pub fn declares_columns(&self) -> bool {
+        matches!(self.kind.as_str(), "r" | "p" | "f")
     }
 
     /// `schema.name`, unquoted: for labels and messages.
@@ -146,6 +172,8 @@ pub struct ColumnRow {
     pub compression: String,
     pub statistics: Option<i32>,
     pub options: Vec<String>,
+    /// A foreign table's column's.
+    pub foreign_options: Option<Options>,
     /// Declared by the table itself; otherwise it is only inherited.
     pub local: bool,
     pub comment: Option<String>,

@@ -11,31 +11,8 @@ use crate::pattern::{Filter, Patterns};
 use crate::sql;
 
 /// Kinds that can't be recreated, beside [`Kind::SKIPPABLE`] a name for `skip`.
-pub const UNSUPPORTED: &[&str] = &[
-    "access method",
-    "base type",
-    "cast",
-    "conversion",
-    "event trigger",
-    "extension data",
-    "foreign data wrapper",
-    "foreign server",
-    "foreign table",
-    "language",
-    "large object",
-    "operator",
-    "operator class",
-    "operator family",
-    "publication",
-    "range type with a canonical function",
-    "shell type",
-    "subscription",
-    "text search configuration",
-    "text search dictionary",
-    "text search parser",
-    "text search template",
-    "transform",
-];
+pub const UNSUPPORTED: &[&str] =
+    &["base type", "extension data", "large object", "range type with a canonical function", "shell type"];
 
 /// What is lost by design, whatever the recipe says; also pg_dump's `--no-owner --no-privileges --no-tablespaces`.
 pub const DROPPED: &[&str] = &["owners", "privileges", "tablespaces", "security labels", "database settings"];
@@ -200,7 +177,7 @@ fn is_worth_saying(kind: Kind, cause: &Cause) -> bool {
         Cause::Filtered(_) => {
             matches!(kind, Kind::Schema | Kind::Table | Kind::View | Kind::MaterializedView)
         }
-        Cause::Skipped | Cause::Needs(_) => true,
+        Cause::Skipped | Cause::Needs(_) | Cause::Withheld(_) => true,
     }
 }
 

@@ -23,9 +23,16 @@ pub struct Target {
     /// What could be made by CREATE EXTENSION, name to default version.
     pub available: BTreeMap<String, String>,
     pub roles: BTreeSet<String>,
+    /// Those that the connection's user is a member of, itself included.
+    memberships: BTreeSet<String>,
     relations: BTreeSet<String>,
     types: BTreeSet<String>,
     routines: BTreeSet<String>,
+    /// Other objects: the kind's name, and the label.
+    objects: BTreeSet<(String, String)>,
+    /// The connection's user, and whether it is a superuser.
+    user: String,
+    superuser: bool,
 }
 
 /// The part of a target that decisions rest on; kept by a memo, because the step itself changes what would be read.
@@ -53,8 +60,14 @@ impl Target {
                 "extension" => drop(target.extensions.insert(name, detail.unwrap_or_default())),
                 "available" => drop(target.available.insert(name, detail.unwrap_or_default())),
                 "role" => drop(target.roles.insert(name)),
+                "member" => drop(target.memberships.insert(name)),
                 "relation" => drop(target.relations.insert(name)),
                 "type" => drop(target.types.insert(name)),
+                "object" => drop(target.objects.insert((detail.unwrap_or_default(), name))),
+                "user" => {
+                    target.superuser = detail.as_deref() == Some("on");
+                    target.user = name;
+                }
                 _ => drop(target.routines.insert(name)),
             }
         }
@@ -65,15 +78,34 @@ impl Target {
     pub fn obstacles(&self, graph: &Graph) -> Vec<String> {
         let mut found = Vec::new();
         for node in &graph.nodes {
+            if node.superuser && !self.superuser {
+                found.push(format!(
+                    "{} can be made by a superuser alone, which `{}` is not",
+                    node.title(),
+                    self.user
+                ));
+            }
+            if let Some(role) =
+                node.member_of.as_ref().filter(|r| self.roles.contains(*r) && !self.memberships.contains(*r))
+            {
+                found.push(format!(
+                    "{} can be set by a member of the role `{role}` alone, which `{}` is not",
+                    node.title(),
+                    self.user
+                ));
+            }
             let label = format!("{}.{}", node.schema, node.name);
             let taken = match node.kind {
-                Kind::Table | Kind::View | Kind::MaterializedView | Kind::Sequence | Kind::Index => {
-                    self.relations.contains(&label)
-                }
+                Kind::Table
+                | Kind::ForeignTable
+                | Kind::View
+                | Kind::MaterializedView
+                | Kind::Sequence
+                | Kind::Index => self.relations.contains(&label),
                 Kind::PrimaryKey | Kind::Unique | Kind::Exclusion => self.relations.contains(&label),
                 Kind::Enum | Kind::Domain | Kind::Composite | Kind::Range => self.types.contains(&label),
                 Kind::Function | Kind::Procedure | Kind::Aggregate => self.routines.contains(&label),
-                _ => false,
+                kind => self.objects.contains(&(kind.name().to_owned(), node.label())),
             };
             if taken {
                 found.push(format!("{} is there already", node.title()));

@@ -12,7 +12,7 @@ use crate::units::{Unit, Work, effect};
 use crate::{SOURCE, TARGET};
 
 pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
-    let catalog = Catalog::read(host, SOURCE)?;
+    let catalog = Catalog::read_with(host, SOURCE, params.rights())?;
     let skip = params.skipped();
     let wanted = Wanted {
         filter: &params.filter(),
@@ -42,7 +42,15 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         tables: copied(&units),
         objects,
         skipped,
-        dropped: DROPPED.iter().map(|what| (*what).to_owned()).collect(),
+        dropped: DROPPED
+            .iter()
+            .filter(|what| match **what {
+                "owners" => !params.owners,
+                "privileges" => !params.privileges,
+                _ => true,
+            })
+            .map(|what| (*what).to_owned())
+            .collect(),
     })
 }
 

@@ -166,7 +166,7 @@ impl Layout<'_> {
         statements.extend(self.build_settings(&wanted));
         let mut undo = Vec::new();
         for id in &wanted {
-            statements.extend(self.graph.nodes[*id].create.iter().cloned());
+            statements.extend(self.graph.nodes[*id].statements(self.target.version).cloned());
         }
         for id in wanted.iter().rev() {
             undo.extend(self.graph.nodes[*id].drop.iter().cloned());
@@ -467,13 +467,24 @@ impl Layout<'_> {
     }
 
     /// Statistics for the planner, of the tables and materialized views that were filled. A partitioned table's are taken
-    /// from its root, which takes those of its partitions as well.
+    /// from its root, which takes those of its partitions as well; but ANALYZE would go to other servers for foreign ones,
+    /// so a table above one of these is left to autovacuum, and what is below it goes by itself.
     fn analyze(&mut self) {
+        let foreign: BTreeSet<Oid> =
+            self.catalog.relations.iter().filter(|r| r.kind == "f").map(|r| r.oid).collect();
+        let above: BTreeSet<Oid> = self
+            .children
+            .keys()
+            .copied()
+            .filter(|oid| self.below(*oid).iter().any(|below| foreign.contains(below)))
+            .collect();
         let statements: Vec<String> = self
             .catalog
             .relations
             .iter()
-            .filter(|r| !r.partition && (self.tables.contains(&r.oid) || self.copies.contains_key(&r.oid)))
+            .filter(|r| !r.partition || r.parents.iter().any(|parent| above.contains(parent)))
+            .filter(|r| self.tables.contains(&r.oid) || self.copies.contains_key(&r.oid))
+            .filter(|r| !above.contains(&r.oid))
             .map(|r| format!("ANALYZE {}", sql::qualified(&r.schema, &r.name)))
             .collect();
         let all = frontier(&self.units);

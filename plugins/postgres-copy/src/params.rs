@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use godwit_pg_catalog::Rights;
 use godwit_pg_catalog::index_build::{IndexBuild, check_memory};
 use godwit_pg_catalog::pattern::Filter;
 use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_skip, filter};
@@ -20,6 +21,10 @@ pub struct Params {
     pub schema_only: bool,
     /// The rows alone, into tables that are there; columns are matched by name.
     pub data_only: bool,
+    /// The owners of all objects too; the roles have to be there.
+    pub owners: bool,
+    /// What is granted too, to roles that have to be there, and default privileges.
+    pub privileges: bool,
     /// Kinds of objects to leave out, such as `trigger` or `event trigger`.
     pub skip: Vec<String>,
     /// With `data_only`: tables whose rows in the target stay as they are, such as `alembic_version`.
@@ -41,6 +46,12 @@ impl Params {
                     .into(),
             ));
         }
+        if self.data_only && (self.owners || self.privileges) {
+            return Err(Error::Invalid(
+                "`owners` and `privileges` are of objects that are made; they don't go with `data_only`"
+                    .into(),
+            ));
+        }
         check_skip(&self.skip)?;
         check_memory("index_build.memory", self.index_build.memory.as_deref())
     }
@@ -51,6 +62,10 @@ impl Params {
 
     pub fn skipped(&self) -> BTreeSet<String> {
         self.skip.iter().cloned().collect()
+    }
+
+    pub fn rights(&self) -> Rights {
+        Rights { owners: self.owners, privileges: self.privileges }
     }
 
     pub fn consistency(&self) -> Consistency {

@@ -14,8 +14,8 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
     for table in &outputs.tables {
         checks.push(evidence::rows(host, &format!("{}.{}", table.schema, table.name), &table.key)?);
     }
-    let source = Catalog::read(host, SOURCE)?;
-    let target = Catalog::read(host, TARGET)?;
+    let source = Catalog::read_with(host, SOURCE, params.rights())?;
+    let target = Catalog::read_with(host, TARGET, params.rights())?;
     if !params.data_only {
         checks.extend(definitions(&source, &target, params));
     }

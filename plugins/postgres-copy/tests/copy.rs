@@ -12,6 +12,8 @@ use godwit_sdk::types::*;
 use support::{Database, NativeHost};
 
 const EVERY_KIND: &str = include_str!("fixtures/every-kind.sql");
+const RIGHTS: &str = include_str!("fixtures/rights.sql");
+const OTHER_KINDS: &str = include_str!("fixtures/other-kinds.sql");
 
 fn params(json: serde_json::Value) -> Params {
     serde_json::from_value(json).expect("params")
@@ -43,7 +45,7 @@ fn assert_alike(left: &str, right: &str) {
     panic!("the dumps differ\nonly in the source: {only_left:#?}\nonly in the target: {only_right:#?}");
 }
 
-async fn round(source: Major, target: Major) {
+async fn round(source: Major, target: Major, step: serde_json::Value) {
     let from = Arc::new(PgServer::start(source).await.expect("source"));
     let to = Arc::new(PgServer::start(target).await.expect("target"));
     let client = PgServer::start(Major::V18).await.expect("client");
@@ -63,13 +65,21 @@ async fn round(source: Major, target: Major) {
         EVERY_KIND.to_owned()
     };
     from.psql("shop", &fixture).expect("fixture");
+    from.psql("shop", OTHER_KINDS).expect("the other kinds");
+    if step["owners"] == true {
+        for server in [&from, &to] {
+            server
+                .psql("postgres", "CREATE ROLE reader; CREATE ROLE \"Odd role\"; CREATE ROLE owner_one")
+                .expect("roles");
+        }
+        from.psql("shop", RIGHTS).expect("owners and privileges");
+    }
 
     let host = NativeHost::new(&[("source", &a), ("target", &b)]);
-    let none = serde_json::json!({});
     host.begin(Mode::Plan);
-    let planned = PostgresCopy::apply(&host, params(none.clone())).expect("plan");
+    let planned = PostgresCopy::apply(&host, params(step.clone())).expect("plan");
     assert!(host.submitted().is_empty());
-    let outputs = apply(&host, none.clone()).expect("copy");
+    let outputs = apply(&host, step.clone()).expect("copy");
     assert_eq!(planned, outputs);
     assert!(host.queries.get() <= 6, "{} queries", host.queries.get());
     // Majors write the same thing in different words, and even one major does when it reads its own words in again; so
@@ -107,13 +117,13 @@ async fn round(source: Major, target: Major) {
         lines.join("\n")
     };
     assert_alike(&sorted(a.dump(&client, &data)), &sorted(b.dump(&client, &data)));
-    let checks = verify(&host, none.clone(), &outputs);
+    let checks = verify(&host, step.clone(), &outputs);
     assert_proven(&checks);
     let doubtful = checks.iter().filter(|check| check.verdict != Verdict::Passed).count();
     assert_eq!(doubtful, 0, "{checks:#?}");
 
     // A resumed call asks for the same effects, though the target is full by now.
-    let again = apply(&host, none).expect("resume");
+    let again = apply(&host, step).expect("resume");
     assert_eq!(again, outputs);
 
     host.undo().expect("undo");
@@ -122,20 +132,30 @@ async fn round(source: Major, target: Major) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_16_to_16_everything_is_alike() {
-    round(Major::V16, Major::V16).await;
+    round(Major::V16, Major::V16, serde_json::json!({})).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_16_to_18_everything_is_alike() {
-    round(Major::V16, Major::V18).await;
+    round(Major::V16, Major::V18, serde_json::json!({})).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_18_to_16_everything_is_alike() {
-    round(Major::V18, Major::V16).await;
+    round(Major::V18, Major::V16, serde_json::json!({})).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_15_to_18_everything_is_alike() {
-    round(Major::V15, Major::V18).await;
+    round(Major::V15, Major::V18, serde_json::json!({})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_16_to_18_owners_and_privileges_are_alike() {
+    round(Major::V16, Major::V18, serde_json::json!({ "owners": true, "privileges": true })).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_15_to_16_owners_and_privileges_are_alike() {
+    round(Major::V15, Major::V16, serde_json::json!({ "owners": true, "privileges": true })).await;
 }

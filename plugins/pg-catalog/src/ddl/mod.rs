@@ -4,8 +4,14 @@
 //! Functions"); what it lacks is written here after `src/bin/pg_dump/pg_dump.c`.
 
 mod dependents;
+mod foreign;
+mod languages;
+mod operators;
+mod privileges;
 mod relations;
+mod replication;
 mod routines;
+mod text_search;
 mod types;
 
 use crate::sql::literal;

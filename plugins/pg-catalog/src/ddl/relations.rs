@@ -1,6 +1,7 @@
 //! Tables, views, sequences, and the parts of tables that need statements of their own.
 
 use crate::ddl::comment;
+use crate::ddl::foreign::options;
 use crate::graph::{Builder, Node};
 use crate::kind::Kind;
 use crate::rows::{ColumnRow, ConstraintRow, NotNull, Oid, RelationRow, SequenceRow};
@@ -38,7 +39,9 @@ impl<'a> Builder<'a> {
 
     fn table(&mut self, row: &'a RelationRow) -> Node {
         let name = qualified(&row.schema, &row.name);
-        let mut node = Node::new(Kind::Table, row.oid, &row.schema, &row.name);
+        let foreign = row.kind == "f";
+        let kind = if foreign { Kind::ForeignTable } else { Kind::Table };
+        let mut node = Node::new(kind, row.oid, &row.schema, &row.name);
         let columns = self.catalog.columns_of(row.oid);
         let mut elements: Vec<String> =
             columns.iter().filter_map(|column| self.column(row, column, &mut node)).collect();
@@ -63,7 +66,11 @@ impl<'a> Builder<'a> {
             let object = format!("CONSTRAINT {} ON {name}", ident(&constraint.name));
             comments.extend(comment(&object, constraint.comment.as_deref()));
         }
-        let unlogged = if row.persistence == "u" { "UNLOGGED " } else { "" };
+        let unlogged = match row.persistence.as_str() {
+            _ if foreign => "FOREIGN ",
+            "u" => "UNLOGGED ",
+            _ => "",
+        };
         let mut create = match &row.of_type {
             Some(of_type) if elements.is_empty() => format!("CREATE {unlogged}TABLE {name} OF {of_type}"),
             Some(of_type) => format!("CREATE {unlogged}TABLE {name} OF {of_type} ({})", lines(&elements)),
@@ -78,11 +85,16 @@ impl<'a> Builder<'a> {
         if let Some(method) = row.access_method.as_deref().filter(|method| *method != "heap") {
             create += &format!(" USING {}", ident(method));
         }
-        let mut options = row.options.clone();
-        options.extend(row.toast_options.iter().map(|option| format!("toast.{option}")));
-        create += &with_options(&options);
+        if let Some(server) = &row.server {
+            create += &format!(" SERVER {}{}", ident(server), options(&row.foreign_options));
+            node.withheld.clone_from(&row.withheld);
+        }
+        let mut storage = row.options.clone();
+        storage.extend(row.toast_options.iter().map(|option| format!("toast.{option}")));
+        create += &with_options(&storage);
         node.create.push(create);
-        node.create.extend(comment(&format!("TABLE {name}"), row.comment.as_deref()));
+        let word = if foreign { "FOREIGN TABLE" } else { "TABLE" };
+        node.create.extend(comment(&format!("{word} {name}"), row.comment.as_deref()));
         node.create.append(&mut comments);
         self.column_settings(row, &mut node);
         if row.partition
@@ -92,7 +104,7 @@ impl<'a> Builder<'a> {
                 node.create.push(format!("ALTER TABLE ONLY {parent} ATTACH PARTITION {name} {bound}"));
             }
         }
-        node.drop.push(format!("DROP TABLE {name}"));
+        node.drop.push(format!("DROP {word} {name}"));
         node
     }
 
@@ -189,7 +201,11 @@ impl<'a> Builder<'a> {
             if !column.options.is_empty() {
                 node.create.push(format!("{alter} SET ({})", option_list(&column.options)));
             }
-            if !printed(row, column) && row.is_table() && row.of_type.is_none() {
+            if column.foreign_options.is_some() {
+                let alter = alter.replacen("ALTER TABLE", "ALTER FOREIGN TABLE", 1);
+                node.create.push(format!("{alter}{}", options(&column.foreign_options)));
+            }
+            if !printed(row, column) && row.declares_columns() && row.of_type.is_none() {
                 let above = self.inherited(row, &column.name);
                 if column.default.is_none() && above.iter().any(|c| c.default.is_some()) {
                     node.create.push(format!("{alter} DROP DEFAULT"));
@@ -225,7 +241,7 @@ impl<'a> Builder<'a> {
     /// Whether the default stands in CREATE TABLE; otherwise it gets a statement of its own.
     fn default_inline(&self, row: &RelationRow, column: &ColumnRow) -> bool {
         let own = column.default_oid.is_none_or(|oid| !self.calls_routine("pg_attrdef", oid));
-        own && row.is_table() && printed(row, column)
+        own && row.declares_columns() && printed(row, column)
     }
 
     fn identity_of(&self, row: &RelationRow, column: &ColumnRow) -> Option<&'a SequenceRow> {
@@ -455,7 +471,7 @@ fn usually_named(row: &RelationRow, column: &ColumnRow, constraint: &NotNull) ->
 /// Whether CREATE TABLE declares the column. A partition declares all of its columns, since it is made by itself and
 /// then attached, which keeps their order.
 fn printed(row: &RelationRow, column: &ColumnRow) -> bool {
-    row.is_table() && (column.local || row.partition)
+    row.declares_columns() && (column.local || row.partition)
 }
 
 fn lines(elements: &[String]) -> String {

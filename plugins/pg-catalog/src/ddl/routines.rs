@@ -23,6 +23,7 @@ impl<'a> Builder<'a> {
             match (&row.definition, &row.aggregate) {
                 (Some(definition), _) => {
                     node.create.push(create_routine(definition));
+                    node.superuser = is_untrusted(definition);
                     if has_sql_body(row) {
                         node.features.push((140_000, "SQL-standard function body"));
                     }
@@ -44,6 +45,15 @@ fn create_routine(definition: &str) -> String {
         Some(rest) => format!("CREATE {rest}"),
         None => definition,
     }
+}
+
+/// Whether it is code of the server's machine, which only superusers may put there.
+fn is_untrusted(definition: &str) -> bool {
+    definition.lines().take_while(|line| !line.starts_with("AS ")).any(|line| {
+        line.strip_prefix(" LANGUAGE ")
+            .and_then(|rest| rest.split_whitespace().next())
+            .is_some_and(|language| matches!(language, "c" | "internal"))
+    })
 }
 
 /// A body in SQL's own syntax is written without `AS`; one in a string always begins a line with it.

@@ -161,7 +161,7 @@ impl NativeHost {
             .iter()
             .filter_map(|s| match &s.request {
                 Request::CopyTable { sink, .. } => {
-                    Some(godwit_pg_catalog::sql::qualified(&sink.schema, &sink.name))
+                    Some(format!("ONLY {}", godwit_pg_catalog::sql::qualified(&sink.schema, &sink.name)))
                 }
                 _ => None,
             })

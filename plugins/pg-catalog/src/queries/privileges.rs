@@ -1,0 +1,169 @@
+//! Owners, privileges and default privileges.
+
+use super::{USER_SCHEMA, global, not_member};
+
+/// What may have an owner and privileges: `class`, `oid`, `owner`, `acl`, the letter of `acldefault` for it, and what
+/// GRANT calls it.
+fn objects() -> String {
+    let named = "quote_ident(n.nspname) || '.' || quote_ident";
+    let owned = |class: &str,
+                 from: &str,
+                 alias: &str,
+                 prefix: &str,
+                 acl: &str,
+                 letter: &str,
+                 object: &str| {
+        format!(
+            "SELECT '{class}' AS class, {alias}.oid, {alias}.{prefix}owner AS owner, {acl} AS acl, {letter} AS letter, \
+               {object} AS object FROM {class} {alias} {from}"
+        )
+    };
+    let in_schema = |namespace: &str, class: &str, oid: &str| {
+        format!(
+            "JOIN pg_namespace n ON n.oid = {namespace} WHERE {USER_SCHEMA} AND {}",
+            not_member(class, oid)
+        )
+    };
+    let alone = |class: &str, oid: &str| format!("WHERE {}", global(class, oid));
+    // Of some kinds nobody has privileges, only an owner.
+    let bare = |class: &str, alias: &str, prefix: &str, rest: &str| {
+        owned(class, rest, alias, prefix, "NULL::aclitem[]", "'r'::\"char\"", "''")
+    };
+    [
+        owned(
+            "pg_class",
+            &format!(
+                "{} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')",
+                in_schema("c.relnamespace", "pg_class", "c.oid")
+            ),
+            "c",
+            "rel",
+            "c.relacl",
+            "CASE c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r'::\"char\" END",
+            &format!("CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || {named}(c.relname)"),
+        ),
+        owned(
+            "pg_proc",
+            &in_schema("p.pronamespace", "pg_proc", "p.oid"),
+            "p",
+            "pro",
+            "p.proacl",
+            "'f'::\"char\"",
+            "CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END || p.oid::regprocedure::text",
+        ),
+        owned(
+            "pg_type",
+            &in_schema("t.typnamespace", "pg_type", "t.oid"),
+            "t",
+            "typ",
+            "t.typacl",
+            "'T'::\"char\"",
+            &format!("'TYPE ' || {named}(t.typname)"),
+        ),
+        owned(
+            "pg_namespace",
+            &format!("WHERE {USER_SCHEMA} AND {}", not_member("pg_namespace", "n.oid")),
+            "n",
+            "nsp",
+            "n.nspacl",
+            "'n'::\"char\"",
+            "'SCHEMA ' || quote_ident(n.nspname)",
+        ),
+        owned(
+            "pg_language",
+            &alone("pg_language", "l.oid"),
+            "l",
+            "lan",
+            "l.lanacl",
+            "'l'::\"char\"",
+            "'LANGUAGE ' || quote_ident(l.lanname)",
+        ),
+        owned(
+            "pg_foreign_data_wrapper",
+            &alone("pg_foreign_data_wrapper", "w.oid"),
+            "w",
+            "fdw",
+            "w.fdwacl",
+            "'F'::\"char\"",
+            "'FOREIGN DATA WRAPPER ' || quote_ident(w.fdwname)",
+        ),
+        owned(
+            "pg_foreign_server",
+            &alone("pg_foreign_server", "s.oid"),
+            "s",
+            "srv",
+            "s.srvacl",
+            "'S'::\"char\"",
+            "'FOREIGN SERVER ' || quote_ident(s.srvname)",
+        ),
+        bare("pg_operator", "o", "opr", &in_schema("o.oprnamespace", "pg_operator", "o.oid")),
+        bare("pg_opfamily", "f", "opf", &in_schema("f.opfnamespace", "pg_opfamily", "f.oid")),
+        bare("pg_opclass", "k", "opc", &in_schema("k.opcnamespace", "pg_opclass", "k.oid")),
+        bare("pg_collation", "b", "coll", &in_schema("b.collnamespace", "pg_collation", "b.oid")),
+        bare("pg_conversion", "v", "con", &in_schema("v.connamespace", "pg_conversion", "v.oid")),
+        bare("pg_statistic_ext", "x", "stx", &in_schema("x.stxnamespace", "pg_statistic_ext", "x.oid")),
+        bare("pg_ts_dict", "d", "dict", &in_schema("d.dictnamespace", "pg_ts_dict", "d.oid")),
+        bare("pg_ts_config", "g", "cfg", &in_schema("g.cfgnamespace", "pg_ts_config", "g.oid")),
+        bare("pg_publication", "u", "pub", &alone("pg_publication", "u.oid")),
+        bare("pg_event_trigger", "e", "evt", &alone("pg_event_trigger", "e.oid")),
+        bare(
+            "pg_subscription",
+            "i",
+            "sub",
+            "WHERE i.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())",
+        ),
+    ]
+    .join(" UNION ALL ")
+}
+
+/// An access list as `[grantee, privilege, grantable]` in its own order; the empty grantee is PUBLIC.
+fn exploded(acl: &str) -> String {
+    format!(
+        "(SELECT json_agg(json_build_array(COALESCE(r.rolname, ''), e.privilege_type, e.is_grantable) ORDER BY e.number) \
+           FROM (SELECT a.grantee, a.privilege_type, a.is_grantable, row_number() OVER () AS number \
+             FROM aclexplode({acl}) a) e LEFT JOIN pg_roles r ON r.oid = e.grantee)"
+    )
+}
+
+pub fn owners() -> String {
+    format!(
+        "SELECT q.class, q.oid::int8 AS oid, r.rolname AS owner, r.oid = 10 OR r.rolname = 'pg_database_owner' AS initial \
+         FROM ({}) q JOIN pg_roles r ON r.oid = q.owner",
+        objects()
+    )
+}
+
+/// Objects whose privileges were ever changed, and columns that have some of their own.
+pub fn privileges() -> String {
+    format!(
+        "SELECT q.class, q.oid::int8 AS oid, q.object, NULL::name AS column, r.rolname AS owner, {} AS granted, \
+           {} AS usual \
+         FROM ({}) q JOIN pg_roles r ON r.oid = q.owner \
+         LEFT JOIN pg_init_privs i ON i.classoid = ('pg_catalog.' || q.class)::regclass AND i.objoid = q.oid \
+           AND i.objsubid = 0 AND i.privtype = 'i' \
+         WHERE q.acl IS NOT NULL AND q.acl IS DISTINCT FROM i.initprivs \
+         UNION ALL SELECT 'pg_class', c.oid::int8, 'TABLE ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname), \
+           a.attname, r.rolname, {}, NULL \
+         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_roles r ON r.oid = c.relowner \
+         WHERE a.attacl IS NOT NULL AND NOT a.attisdropped AND a.attnum > 0 AND {USER_SCHEMA} AND {}",
+        exploded("q.acl"),
+        exploded("COALESCE(i.initprivs, acldefault(q.letter, q.owner))"),
+        objects(),
+        exploded("a.attacl"),
+        not_member("pg_class", "c.oid")
+    )
+}
+
+pub fn default_privileges() -> String {
+    let letter = "CASE a.defaclobjtype WHEN 'S' THEN 's'::\"char\" ELSE a.defaclobjtype END";
+    format!(
+        "SELECT a.oid::int8 AS oid, r.rolname AS role, NULLIF(a.defaclnamespace::int8, 0) AS namespace, \
+           n.nspname AS schema, a.defaclobjtype::text AS kind, {} AS granted, \
+           CASE WHEN a.defaclnamespace = 0 THEN {} END AS usual \
+         FROM pg_default_acl a JOIN pg_roles r ON r.oid = a.defaclrole \
+         LEFT JOIN pg_namespace n ON n.oid = a.defaclnamespace WHERE a.defaclnamespace = 0 OR ({USER_SCHEMA})",
+        exploded("a.defaclacl"),
+        exploded(&format!("acldefault({letter}, a.defaclrole)"))
+    )
+}
