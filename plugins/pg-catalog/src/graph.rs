@@ -441,16 +441,13 @@ fn keep(nodes: Vec<Node>, out: &BTreeMap<NodeId, Cause>) -> (Vec<Node>, Vec<Left
             cause: cause.clone(),
         })
         .collect();
-    left_out.extend(nodes.iter().enumerate().filter(|(id, _)| !out.contains_key(id)).filter_map(
-        |(_, node)| {
-            (!node.withheld.is_empty()).then(|| LeftOut {
-                kind: node.kind,
-                name: node.label(),
-                on: None,
-                cause: Cause::Withheld(node.withheld.clone()),
-            })
-        },
-    ));
+    let withheld = |(id, node): &(usize, &Node)| !out.contains_key(id) && !node.withheld.is_empty();
+    left_out.extend(nodes.iter().enumerate().filter(withheld).map(|(_, node)| LeftOut {
+        kind: node.kind,
+        name: node.label(),
+        on: None,
+        cause: Cause::Withheld(node.withheld.clone()),
+    }));
     left_out.sort();
     let mut number = BTreeMap::new();
     for id in (0..nodes.len()).filter(|id| !out.contains_key(id)) {
