@@ -37,6 +37,8 @@ pub struct Node {
     pub needs: BTreeSet<NodeId>,
     /// (`server_version_num`, feature): what the target's server has to be able to do.
     pub features: Vec<(u32, &'static str)>,
+    /// Likewise, what servers from this version on can't do any more.
+    pub gone: Vec<(u32, &'static str)>,
     /// Roles that have to be there.
     pub roles: Vec<String>,
     /// The role that whoever makes it has to be a member of.
@@ -66,6 +68,7 @@ impl Node {
             drop: Vec::new(),
             needs: BTreeSet::new(),
             features: Vec::new(),
+            gone: Vec::new(),
             roles: Vec::new(),
             member_of: None,
             superuser: false,
@@ -163,6 +166,8 @@ pub(crate) struct Builder<'a> {
     pub checks: BTreeMap<Oid, Vec<&'a crate::rows::ConstraintRow>>,
     /// The sequences of identity columns, by relation and column number.
     pub identities: BTreeMap<(Oid, i16), &'a crate::rows::SequenceRow>,
+    /// The shell that a type was made from.
+    pub shells: BTreeMap<NodeId, NodeId>,
     /// The nodes that hand an object over to its owner, and those that grant its privileges, by the object.
     pub owners: BTreeMap<NodeId, NodeId>,
     pub granted: BTreeMap<NodeId, NodeId>,
@@ -211,6 +216,7 @@ impl<'a> Builder<'a> {
             descendants,
             checks,
             identities,
+            shells: BTreeMap::new(),
             owners: BTreeMap::new(),
             granted: BTreeMap::new(),
         }
@@ -249,10 +255,28 @@ impl<'a> Builder<'a> {
                 self.at.entry((edge.c.as_str(), edge.o)).or_insert(extension);
             }
         }
+        let made_of: BTreeSet<(NodeId, NodeId)> = self
+            .catalog
+            .edges
+            .iter()
+            .filter(|edge| edge.c == "pg_type" && edge.rc == "pg_proc")
+            .filter_map(|edge| Some((self.node(&edge.c, edge.o)?, self.node(&edge.rc, edge.ro)?)))
+            .filter(|(ty, _)| self.shells.contains_key(ty))
+            .collect();
         for edge in &self.catalog.edges {
             let (Some(from), Some(to)) = (self.node(&edge.c, edge.o), self.node(&edge.rc, edge.ro)) else {
                 continue;
             };
+            if let Some(shell) = self.shells.get(&to).filter(|_| made_of.contains(&(to, from))) {
+                // The type needs this function, which goes with it.
+                self.nodes[from].needs.insert(*shell);
+                for drop in &mut self.nodes[from].drop {
+                    if !drop.contains(" IF EXISTS ") {
+                        *drop = drop.replacen("DROP FUNCTION ", "DROP FUNCTION IF EXISTS ", 1);
+                    }
+                }
+                continue;
+            }
             // A sequence is made before the column that owns it: the column's default asks for it.
             let owned = self.nodes[from].kind == Kind::Sequence && matches!(edge.t.as_str(), "a" | "i");
             // What hangs on a view by its query is the view's; a placeholder takes the cycle apart, see `order`.
@@ -316,7 +340,7 @@ pub fn build_with(catalog: &Catalog, filter: &Filter, skip: &BTreeSet<String>, d
     builder.default_privileges();
     builder.link();
     let unsupported = unsupported_needs(&builder);
-    let Builder { nodes, relations, .. } = builder;
+    let Builder { nodes, relations, shells, .. } = builder;
 
     let mut out: BTreeMap<NodeId, Cause> = BTreeMap::new();
     for (id, node) in nodes.iter().enumerate() {
@@ -324,6 +348,11 @@ pub fn build_with(catalog: &Catalog, filter: &Filter, skip: &BTreeSet<String>, d
             out.insert(id, cause);
         } else if let Some(row) = unsupported.get(&id) {
             out.insert(id, Cause::Needs(row.clone()));
+        }
+    }
+    for (ty, shell) in &shells {
+        if out.contains_key(ty) {
+            out.insert(*shell, Cause::Needs(nodes[*ty].title()));
         }
     }
     unchosen(&nodes, filter, &mut out);

@@ -107,6 +107,8 @@ fn split(graph: &mut Graph, view: NodeId) {
             Kind::Schema
                 | Kind::Extension
                 | Kind::Collation
+                | Kind::Shell
+                | Kind::Base
                 | Kind::Enum
                 | Kind::Domain
                 | Kind::Composite

@@ -112,6 +112,11 @@ fn extensions() -> String {
         .to_owned()
 }
 
+/// A condition: the type `t`, with `c` as its row of `pg_class`, is one that a statement made.
+const TYPES: &str = "(t.typtype IN ('d', 'e', 'r') OR (t.typtype = 'c' AND c.relkind = 'c') \
+                     OR (t.typtype = 'p' AND NOT t.typisdefined) OR (t.typtype = 'b' \
+                     AND NOT EXISTS (SELECT 1 FROM pg_type el WHERE el.typarray = t.oid)))";
+
 fn types(version: u32) -> String {
     let multirange = if version >= 140_000 {
         "(SELECT quote_ident(mn.nspname) || '.' || quote_ident(mt.typname) FROM pg_type mt \
@@ -119,7 +124,8 @@ fn types(version: u32) -> String {
     } else {
         "NULL::text"
     };
-    // A base type is unsupported; its rows are in that section. Array, multirange and row types follow from others.
+    let subscript = if version >= 140_000 { "NULLIF(t.typsubscript::text, '-')" } else { "NULL::text" };
+    // Array, multirange and row types follow from others.
     format!(
         "SELECT t.oid::int8 AS oid, n.nspname AS schema, t.typname AS name, t.typtype::text AS kind, \
            t.typrelid::int8 AS relation, t.typnotnull AS not_null, t.typdefault AS default, \
@@ -139,13 +145,21 @@ fn types(version: u32) -> String {
              LEFT JOIN pg_collation ac ON ac.oid = a.attcollation \
              LEFT JOIN pg_namespace acn ON acn.oid = ac.collnamespace \
              WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) AS attributes, \
+           CASE WHEN t.typtype = 'b' THEN json_build_object('length', t.typlen, 'input', t.typinput::text, \
+               'output', t.typoutput::text, 'receive', NULLIF(t.typreceive::text, '-'), \
+               'send', NULLIF(t.typsend::text, '-'), 'typmod_in', NULLIF(t.typmodin::text, '-'), \
+               'typmod_out', NULLIF(t.typmodout::text, '-'), 'analyze', NULLIF(t.typanalyze::text, '-'), \
+               'subscript', {subscript}, 'collatable', t.typcollation <> 0, \
+               'element', CASE WHEN t.typelem <> 0 THEN format_type(t.typelem, NULL) END, 'category', t.typcategory, \
+               'preferred', t.typispreferred, 'delimiter', t.typdelim, 'alignment', t.typalign, \
+               'storage', t.typstorage, 'by_value', t.typbyval) END AS scalar, \
            CASE WHEN t.typtype = 'r' THEN json_build_object('subtype', format_type(r.rngsubtype, NULL), \
                'opclass', CASE WHEN NOT oc.opcdefault THEN quote_ident(ocn.nspname) || '.' || quote_ident(oc.opcname) END, \
                'collation', CASE WHEN r.rngcollation <> 0 AND r.rngcollation <> st.typcollation \
                  THEN quote_ident(con.nspname) || '.' || quote_ident(co.collname) END, \
                'difference', NULLIF(r.rngsubdiff::oid::int8, 0), \
                'difference_name', CASE WHEN r.rngsubdiff::oid <> 0 THEN r.rngsubdiff::text END, \
-               'canonical', r.rngcanonical::oid <> 0, \
+               'canonical', NULLIF(r.rngcanonical::text, '-'), \
                'multirange', {multirange}) END AS range, \
            obj_description(t.oid, 'pg_type') AS comment \
          FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace \
@@ -157,7 +171,8 @@ fn types(version: u32) -> String {
          LEFT JOIN pg_class c ON c.oid = t.typrelid \
          LEFT JOIN pg_collation co ON co.oid = CASE WHEN t.typtype = 'r' THEN r.rngcollation ELSE t.typcollation END \
          LEFT JOIN pg_namespace con ON con.oid = co.collnamespace \
-         WHERE (t.typtype IN ('d', 'e', 'r') OR (t.typtype = 'c' AND c.relkind = 'c')) AND {USER_SCHEMA} AND {}",
+         WHERE {} AND {USER_SCHEMA} AND {}",
+        TYPES,
         not_member("pg_type", "t.oid")
     )
 }
@@ -391,27 +406,10 @@ fn edges() -> String {
 
 /// What this version can't recreate, by kind and name.
 fn unsupported(superuser: bool) -> String {
-    let types = |kind: &str, from: &str, condition: &str| {
-        format!(
-            "SELECT '{kind}' AS kind, 'pg_type' AS class, t.oid::int8 AS oid, n.nspname AS schema, t.typname::text AS name \
-             FROM pg_type t {from} JOIN pg_namespace n ON n.oid = t.typnamespace WHERE {USER_SCHEMA} AND {} AND {condition}",
-            not_member("pg_type", "t.oid")
-        )
-    };
     let mut all = vec![
-        types(
-            "base type",
-            "",
-            "t.typtype = 'b' AND NOT EXISTS (SELECT 1 FROM pg_type el WHERE el.typarray = t.oid)",
-        ),
-        types("shell type", "", "t.typtype = 'p' AND NOT t.typisdefined"),
-        types(
-            "range type with a canonical function",
-            "JOIN pg_range r ON r.rngtypid = t.oid",
-            "r.rngcanonical::oid <> 0",
-        ),
         // One row for all of them: their names are numbers.
-        "SELECT 'large object', 'pg_largeobject', 0::int8, NULL::name, count(*)::text || ' of them' \
+        "SELECT 'large object' AS kind, 'pg_largeobject' AS class, 0::int8 AS oid, NULL::name AS schema, \
+           count(*)::text || ' of them' AS name \
          FROM pg_largeobject_metadata HAVING count(*) > 0"
             .to_owned(),
     ];
@@ -438,7 +436,7 @@ pub fn target() -> String {
            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'i', 'I') AND {USER_SCHEMA} AND {} \
          UNION ALL SELECT 'type', n.nspname || '.' || t.typname, t.typtype::text FROM pg_type t \
            JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid \
-           WHERE (t.typtype IN ('d', 'e', 'r') OR (t.typtype = 'c' AND c.relkind = 'c')) AND {USER_SCHEMA} AND {} \
+           WHERE {TYPES} AND {USER_SCHEMA} AND {} \
          UNION ALL SELECT 'routine', n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', \
            p.prokind::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {USER_SCHEMA} AND {} \
            AND NOT EXISTS (SELECT 1 FROM pg_depend i \

@@ -51,7 +51,7 @@ pub struct TypeRow {
     pub oid: Oid,
     pub schema: String,
     pub name: String,
-    /// `pg_type.typtype`: `c`omposite, `d`omain, `e`num, `r`ange.
+    /// `pg_type.typtype`: `b`ase, `c`omposite, `d`omain, `e`num, `r`ange; `p` of a shell.
     pub kind: String,
     /// The `pg_class` row of a composite type.
     pub relation: Oid,
@@ -63,6 +63,8 @@ pub struct TypeRow {
     pub constraints: Option<Vec<DomainConstraint>>,
     pub attributes: Option<Vec<Attribute>>,
     pub range: Option<RangeParts>,
+    /// A base type's.
+    pub scalar: Option<ScalarParts>,
     pub comment: Option<String>,
 }
 
@@ -93,8 +95,34 @@ pub struct RangeParts {
     pub opclass: Option<String>,
     pub collation: Option<String>,
     pub difference_name: Option<String>,
-    pub canonical: bool,
+    /// Functions by qualified name.
+    pub canonical: Option<String>,
     pub multirange: Option<String>,
+}
+
+/// What makes a base type; functions by qualified name.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ScalarParts {
+    /// In bytes; -1 is variable.
+    pub length: i16,
+    pub input: String,
+    pub output: String,
+    pub receive: Option<String>,
+    pub send: Option<String>,
+    pub typmod_in: Option<String>,
+    pub typmod_out: Option<String>,
+    pub analyze: Option<String>,
+    pub subscript: Option<String>,
+    pub collatable: bool,
+    pub element: Option<String>,
+    pub category: String,
+    pub preferred: bool,
+    pub delimiter: String,
+    /// `c`har, `s`hort, `i`nt, `d`ouble.
+    pub alignment: String,
+    /// `p`lain, `e`xternal, `m`ain, e`x`tended.
+    pub storage: String,
+    pub by_value: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

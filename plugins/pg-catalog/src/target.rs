@@ -103,7 +103,9 @@ impl Target {
                 | Kind::Sequence
                 | Kind::Index => self.relations.contains(&label),
                 Kind::PrimaryKey | Kind::Unique | Kind::Exclusion => self.relations.contains(&label),
-                Kind::Enum | Kind::Domain | Kind::Composite | Kind::Range => self.types.contains(&label),
+                Kind::Enum | Kind::Domain | Kind::Composite | Kind::Range | Kind::Base => {
+                    self.types.contains(&label)
+                }
                 Kind::Function | Kind::Procedure | Kind::Aggregate => self.routines.contains(&label),
                 kind => self.objects.contains(&(kind.name().to_owned(), node.label())),
             };
@@ -122,6 +124,14 @@ impl Target {
                         release(self.version)
                     ));
                 }
+            }
+            for (version, feature) in node.gone.iter().filter(|(version, _)| self.version >= *version) {
+                found.push(format!(
+                    "{} uses a feature ({feature}) that went with PostgreSQL {}; the target is {}",
+                    node.title(),
+                    version / 10_000,
+                    release(self.version)
+                ));
             }
             for role in node.roles.iter().filter(|role| !self.roles.contains(*role)) {
                 found.push(format!("{} names the role `{role}`, which the target lacks", node.title()));

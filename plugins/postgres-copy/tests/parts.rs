@@ -281,6 +281,42 @@ async fn passwords_of_foreign_servers_and_subscriptions_stay_where_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_base_type_that_others_came_to_use_is_not_dropped_from_under_them() {
+    let server = server(Major::V16).await;
+    let world = World::new(
+        &server,
+        "based",
+        "CREATE TYPE public.label;
+         CREATE FUNCTION public.label_in(cstring) RETURNS public.label LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+         CREATE FUNCTION public.label_out(public.label) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+         CREATE TYPE public.label (INPUT = public.label_in, OUTPUT = public.label_out, LIKE = text);
+         CREATE TABLE public.t (a public.label);",
+    )
+    .await;
+    world.apply(json!({})).expect("copy");
+    for (make, drop) in [
+        ("CREATE TABLE public.theirs (a public.label)", "DROP TABLE public.theirs"),
+        ("CREATE TABLE public.theirs (a public.label[])", "DROP TABLE public.theirs"),
+        (
+            "CREATE FUNCTION public.theirs(public.label) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "DROP FUNCTION public.theirs",
+        ),
+    ] {
+        server.psql(&world.target.name, make).unwrap();
+        let error = world.host.undo().expect_err("a refusal").to_string();
+        assert!(error.contains("other objects use the type public.label"), "{error}");
+        server.psql(&world.target.name, drop).unwrap();
+    }
+    world.host.undo().expect("undo");
+    let left =
+        "SELECT count(*) FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace WHERE nspname = 'public'";
+    assert_eq!(world.one(&world.target, left), "0");
+    let skip = json!({ "skip": ["base type"] });
+    let error = world.apply(skip).expect_err("the table needs it").to_string();
+    assert!(error.contains("table public.t (it needs base type public.label, which is left out)"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_no_schema_comes_only_where_it_is_needed_or_everything_is_wanted() {
     let server = server(Major::V16).await;
     let world = World::new(

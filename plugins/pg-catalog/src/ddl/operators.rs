@@ -24,6 +24,9 @@ impl Builder<'_> {
             parts.extend(named("RESTRICT", &row.restrict));
             parts.extend(named("JOIN", &row.join));
             node.create.push(format!("CREATE OPERATOR {name} ({})", parts.join(", ")));
+            if row.right.is_none() {
+                node.gone.push((140_000, "postfix operator"));
+            }
             let object = format!("OPERATOR {name} {types}");
             node.create.extend(comment(&object, row.comment.as_deref()));
             node.drop.push(format!("DROP {object}"));

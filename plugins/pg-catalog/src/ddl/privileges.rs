@@ -12,6 +12,7 @@ use crate::sql::ident;
 /// Kinds without an owner of their own, or with one that a role can't be given.
 const UNOWNED: &[Kind] = &[
     Kind::Extension,
+    Kind::Shell,
     Kind::AccessMethod,
     Kind::Cast,
     Kind::Transform,
@@ -31,10 +32,10 @@ impl Builder<'_> {
             if UNOWNED.contains(&owned.kind) || of_column || public && row.initial {
                 continue;
             }
-            let Some(object) = owned.drop.first().and_then(|drop| drop.strip_prefix("DROP ")) else {
+            let Some(object) = owned.drop.iter().find_map(|drop| drop.strip_prefix("DROP ")) else {
                 continue;
             };
-            let alter = format!("ALTER {object} OWNER TO");
+            let alter = format!("ALTER {} OWNER TO", object.trim_end_matches(" CASCADE"));
             let mut node = self.about(Kind::Owner, &row.owner, id);
             node.create.push(format!("{alter} {}", ident(&row.owner)));
             node.drop.push(format!("{alter} CURRENT_USER"));

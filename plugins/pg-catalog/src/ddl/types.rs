@@ -1,9 +1,9 @@
 //! Schemas, extensions, collations and types.
 
 use crate::ddl::comment;
-use crate::graph::{Builder, Node};
+use crate::graph::{Builder, Node, NodeId};
 use crate::kind::Kind;
-use crate::rows::{DomainConstraint, TypeRow};
+use crate::rows::{DomainConstraint, ScalarParts, TypeRow};
 use crate::sql::{ident, literal, qualified};
 
 impl<'a> Builder<'a> {
@@ -71,8 +71,9 @@ impl<'a> Builder<'a> {
                 "e" => self.enumeration(row),
                 "d" => self.domain(row),
                 "c" => self.composite(row),
-                "r" if row.range.as_ref().is_some_and(|range| !range.canonical) => self.range(row),
-                // A range with a canonical function is in the unsupported section.
+                "r" => self.range(row),
+                "b" => self.base(row),
+                "p" => drop(self.shell(row)),
                 _ => {}
             }
         }
@@ -181,10 +182,54 @@ impl<'a> Builder<'a> {
         parts.extend(range.opclass.iter().map(|o| format!("subtype_opclass = {o}")));
         parts.extend(range.collation.iter().map(|c| format!("collation = {c}")));
         parts.extend(range.difference_name.iter().map(|f| format!("subtype_diff = {f}")));
+        parts.extend(range.canonical.iter().map(|f| format!("canonical = {f}")));
         node.create.push(format!("CREATE TYPE {name} AS RANGE ({})", parts.join(", ")));
         node.create.extend(comment(&format!("TYPE {name}"), row.comment.as_deref()));
+        if range.canonical.is_some() {
+            self.circular(row, node);
+        } else {
+            node.drop.push(format!("DROP TYPE {name}"));
+            self.add("pg_type", node);
+        }
+    }
+
+    fn base(&mut self, row: &'a TypeRow) {
+        let Some(parts) = &row.scalar else { return };
+        let name = qualified(&row.schema, &row.name);
+        let mut node = Node::new(Kind::Base, row.oid, &row.schema, &row.name);
+        node.create.push(format!(
+            "CREATE TYPE {name} ({})",
+            scalar_options(parts, row.default.as_deref()).join(", ")
+        ));
+        node.create.extend(comment(&format!("TYPE {name}"), row.comment.as_deref()));
+        // Its functions read and write the server's memory.
+        node.superuser = true;
+        self.circular(row, node);
+    }
+
+    /// A type that functions make up which take or return it: they are made over a shell of it, and can't be dropped
+    /// before it, nor it before them.
+    fn circular(&mut self, row: &'a TypeRow, mut node: Node) {
+        let shell = self.shell(row);
+        // It goes with the type that it became.
+        self.nodes[shell].drop.clear();
+        let name = qualified(&row.schema, &row.name);
+        node.needs.insert(shell);
+        node.drop.push(unused(&name));
+        node.drop.push(format!("DROP TYPE {name} CASCADE"));
+        let id = self.add("pg_type", node);
+        self.shells.insert(id, shell);
+    }
+
+    fn shell(&mut self, row: &'a TypeRow) -> NodeId {
+        let name = qualified(&row.schema, &row.name);
+        let mut node = Node::new(Kind::Shell, row.oid, &row.schema, &row.name);
+        node.create.push(format!("CREATE TYPE {name}"));
+        if row.kind == "p" {
+            node.create.extend(comment(&format!("TYPE {name}"), row.comment.as_deref()));
+        }
         node.drop.push(format!("DROP TYPE {name}"));
-        self.add("pg_type", node);
+        self.add("pg_type", node)
     }
 
     /// Row types belong to their relations; array and multirange types to what they are made of.
@@ -206,4 +251,73 @@ impl<'a> Builder<'a> {
             }
         }
     }
+}
+
+/// Fails where anything uses a type but the functions that make it up, and what the server makes with it (constructors of
+/// ranges): CASCADE would take that away, too.
+fn unused(name: &str) -> String {
+    let quoted = literal(name);
+    format!(
+        "DO $godwit$ BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_type t \
+           JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass \
+             AND d.refobjid IN (t.oid, t.typarray) AND d.deptype = 'n' \
+           WHERE t.oid = {quoted}::pg_catalog.regtype AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend own \
+             WHERE own.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND own.objid = t.oid \
+               AND own.refclassid = d.classid AND own.refobjid = d.objid \
+               OR own.classid = d.classid AND own.objid = d.objid AND own.deptype = 'i' \
+               AND own.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass)) \
+         THEN RAISE 'other objects use the type %', {quoted} USING ERRCODE = 'dependent_objects_still_exist'; \
+         END IF; END $godwit$"
+    )
+}
+
+/// In the order of pg_dump (`dumpBaseType`).
+fn scalar_options(parts: &ScalarParts, default: Option<&str>) -> Vec<String> {
+    let length = if parts.length == -1 { "variable".to_owned() } else { parts.length.to_string() };
+    let mut options = vec![
+        format!("INTERNALLENGTH = {length}"),
+        format!("INPUT = {}", parts.input),
+        format!("OUTPUT = {}", parts.output),
+    ];
+    let mut named = |word: &str, value: &Option<String>| {
+        options.extend(value.as_ref().map(|value| format!("{word} = {value}")));
+    };
+    named("RECEIVE", &parts.receive);
+    named("SEND", &parts.send);
+    named("TYPMOD_IN", &parts.typmod_in);
+    named("TYPMOD_OUT", &parts.typmod_out);
+    named("ANALYZE", &parts.analyze);
+    named("SUBSCRIPT", &parts.subscript);
+    named("DEFAULT", &default.map(literal));
+    named("ELEMENT", &parts.element);
+    if parts.collatable {
+        options.push("COLLATABLE = true".to_owned());
+    }
+    if parts.category != "U" {
+        options.push(format!("CATEGORY = {}", literal(&parts.category)));
+    }
+    if parts.preferred {
+        options.push("PREFERRED = true".to_owned());
+    }
+    if parts.delimiter != "," {
+        options.push(format!("DELIMITER = {}", literal(&parts.delimiter)));
+    }
+    let alignment = match parts.alignment.as_str() {
+        "c" => "char",
+        "s" => "int2",
+        "d" => "double",
+        _ => "int4",
+    };
+    options.push(format!("ALIGNMENT = {alignment}"));
+    let storage = match parts.storage.as_str() {
+        "e" => "external",
+        "m" => "main",
+        "x" => "extended",
+        _ => "plain",
+    };
+    options.push(format!("STORAGE = {storage}"));
+    if parts.by_value {
+        options.push("PASSEDBYVALUE".to_owned());
+    }
+    options
 }
