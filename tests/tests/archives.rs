@@ -644,7 +644,13 @@ fn what_the_target_cannot_do_is_named_by_its_entry() {
     let failed = bench.godwit.run(&["run", "restore.json", "--yes", "--env-file", "target.env"]);
     assert_eq!(failed.code, Some(1), "{failed}");
     assert!(failed.stderr.contains("TABLE public.newer can't be restored"), "{failed}");
-    bench.assert_empty(server, "app", "one transaction");
+    assert_eq!(
+        server.psql("app", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").unwrap(),
+        "0"
+    );
+    let (run, _) = bench.godwit.newest_run().unwrap();
+    bench.godwit.ok(&["undo", &run, "--yes", "--env-file", "target.env"]);
+    bench.assert_empty(server, "app", "undone");
 }
 
 #[test]
