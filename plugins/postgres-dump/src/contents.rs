@@ -162,7 +162,7 @@ impl Writer<'_> {
         let is_comment = |statement: &&String| statement.starts_with("COMMENT ON ");
         let is_attachment = |statement: &&String| {
             let word = match node.kind {
-                Kind::Table => "ALTER TABLE ONLY ",
+                Kind::Table | Kind::ForeignTable => "ALTER TABLE ONLY ",
                 kind if kind.phase() == Phase::Index => "ALTER INDEX ",
                 _ => return false,
             };
@@ -174,7 +174,7 @@ impl Writer<'_> {
 
         let (desc, tag) = name(node);
         let mut entry = self.new_entry(desc, &tag, section);
-        entry.catalog = catalog_of(node.kind);
+        entry.catalog = node.kind.catalog_oid();
         entry.oid = node.oid;
         entry.namespace = namespace(node);
         entry.dependencies = self.dependencies(node);
@@ -207,7 +207,7 @@ impl Writer<'_> {
     fn attachment(&mut self, id: NodeId, main: i32, statement: &str) -> Option<i32> {
         let graph = self.graph;
         let node = &graph.nodes[id];
-        let (desc, child, section) = if node.kind == Kind::Table {
+        let (desc, child, section) = if matches!(node.kind, Kind::Table | Kind::ForeignTable) {
             ("TABLE ATTACH", node, Section::PreData)
         } else {
             let child = graph.nodes.iter().find(|other| {
@@ -246,7 +246,7 @@ impl Writer<'_> {
                 .map(|column| column.name.clone())
                 .collect();
             let mut entry = self.new_entry("TABLE DATA", &relation.name, Section::Data);
-            entry.catalog = catalog_of(Kind::Table);
+            entry.catalog = Kind::Table.catalog_oid();
             entry.oid = relation.oid;
             entry.namespace = Some(relation.schema.clone());
             entry.had_dumper = true;
@@ -302,7 +302,7 @@ impl Writer<'_> {
                 continue;
             }
             let mut entry = self.new_entry("MATERIALIZED VIEW DATA", &node.name, Section::PostData);
-            entry.catalog = catalog_of(Kind::MaterializedView);
+            entry.catalog = Kind::MaterializedView.catalog_oid();
             entry.oid = node.oid;
             entry.namespace = Some(node.schema.clone());
             entry.definition = Some(text([format!(
@@ -346,36 +346,32 @@ fn name(node: &Node) -> (&'static str, String) {
         .as_deref()
         .map(|on| on.strip_prefix(&format!("{}.", node.schema)).unwrap_or(on))
         .unwrap_or_default();
-    let of_table = || format!("{table} {}", node.name);
-    let own = || node.name.clone();
-    match node.kind {
-        Kind::Schema => ("SCHEMA", own()),
-        Kind::Extension => ("EXTENSION", own()),
-        Kind::Collation => ("COLLATION", own()),
-        Kind::Enum | Kind::Composite | Kind::Range => ("TYPE", own()),
-        Kind::Domain => ("DOMAIN", own()),
-        Kind::Function => ("FUNCTION", own()),
-        Kind::Procedure => ("PROCEDURE", own()),
-        Kind::Aggregate => ("AGGREGATE", own()),
-        Kind::Sequence => ("SEQUENCE", own()),
-        Kind::Table => ("TABLE", own()),
-        Kind::SequenceOwner => ("SEQUENCE OWNED BY", own()),
-        Kind::Default => ("DEFAULT", of_table()),
-        Kind::DomainCheck | Kind::Check | Kind::LateCheck | Kind::LateNotNull => {
-            ("CHECK CONSTRAINT", of_table())
-        }
-        Kind::View => ("VIEW", own()),
-        Kind::MaterializedView => ("MATERIALIZED VIEW", own()),
-        Kind::ViewQuery => ("RULE", format!("{} _RETURN", node.name)),
-        Kind::PrimaryKey | Kind::Unique | Kind::Exclusion => ("CONSTRAINT", of_table()),
-        Kind::Index => ("INDEX", own()),
-        Kind::ForeignKey => ("FK CONSTRAINT", of_table()),
-        Kind::Statistics => ("STATISTICS", own()),
-        Kind::Rule => ("RULE", of_table()),
-        Kind::Trigger => ("TRIGGER", of_table()),
-        Kind::Policy => ("POLICY", of_table()),
-        Kind::RowSecurity | Kind::ReplicaIdentity => ("ROW SECURITY", table.to_owned()),
-    }
+    // Without what tells it from others of its name: an operator's types, a class's access method.
+    let bare = |end: &str| node.name.split(end).next().unwrap_or_default().to_owned();
+    let tag = match node.kind {
+        Kind::Operator => bare(" ("),
+        Kind::OperatorClass | Kind::OperatorFamily => bare(" using "),
+        Kind::Cast => format!("CAST ({})", node.name),
+        Kind::Transform => format!("TRANSFORM FOR {}", node.name.replacen(" for ", " LANGUAGE ", 1)),
+        Kind::UserMapping => format!("USER MAPPING {} SERVER {table}", node.name),
+        Kind::PublicationTable | Kind::PublicationSchema => format!("{} {table}", node.name),
+        Kind::ViewQuery => format!("{} _RETURN", node.name),
+        Kind::RowSecurity | Kind::ReplicaIdentity => table.to_owned(),
+        Kind::Default
+        | Kind::DomainCheck
+        | Kind::Check
+        | Kind::LateCheck
+        | Kind::LateNotNull
+        | Kind::PrimaryKey
+        | Kind::Unique
+        | Kind::Exclusion
+        | Kind::ForeignKey
+        | Kind::Rule
+        | Kind::Trigger
+        | Kind::Policy => format!("{table} {}", node.name),
+        _ => node.name.clone(),
+    };
+    (node.kind.archive_desc(), tag)
 }
 
 fn namespace(node: &Node) -> Option<String> {
@@ -393,13 +389,20 @@ fn defined(node: &Node, statement: &str) -> String {
 
 /// What `pg_restore --clean` runs, in the reverse order of the entries.
 fn dropped(node: &Node) -> Option<String> {
-    // An index that is attached goes with the one that it is attached to, row security with its table.
-    if node.parent.is_some() || node.drop.is_empty() || node.kind == Kind::RowSecurity {
+    // An index that is attached goes with the one that it is attached to, row security and what is published of it with
+    // its table.
+    let goes_along =
+        matches!(node.kind, Kind::RowSecurity | Kind::PublicationTable | Kind::PublicationSchema);
+    if node.parent.is_some() || node.drop.is_empty() || goes_along {
         return None;
     }
-    Some(text(node.drop.iter().map(|statement| match node.kind {
+    // pg_restore looks for `DROP` and the entry's name, to put IF EXISTS after it.
+    let statements = node.drop.iter().filter(|statement| !statement.starts_with("DO "));
+    Some(text(statements.map(|statement| match node.kind {
         // Its table is dropped before the sequence, and would take that with it.
         Kind::SequenceOwner => statement.replacen("ALTER SEQUENCE ", "ALTER SEQUENCE IF EXISTS ", 1),
+        Kind::Language => statement.replacen("DROP LANGUAGE ", "DROP PROCEDURAL LANGUAGE ", 1),
+        Kind::Function => statement.replacen("DROP FUNCTION IF EXISTS ", "DROP FUNCTION ", 1),
         _ => statement.clone(),
     })))
 }
@@ -409,30 +412,4 @@ fn comment_tag(node: &Node, statement: &str) -> String {
     let rest = statement.strip_prefix("COMMENT ON ").unwrap_or(statement);
     let object = rest.split(" IS ").next().unwrap_or(rest);
     object.replacen(&format!("{}.", sql::ident(&node.schema)), "", 1)
-}
-
-/// The object id of the catalog that a kind's rows are in (`src/include/catalog/pg_*.h`).
-fn catalog_of(kind: Kind) -> u32 {
-    match kind {
-        Kind::Schema => 2615,
-        Kind::Extension => 3079,
-        Kind::Collation => 3456,
-        Kind::Enum | Kind::Domain | Kind::Composite | Kind::Range => 1247,
-        Kind::Function | Kind::Procedure | Kind::Aggregate => 1255,
-        Kind::Sequence | Kind::Table | Kind::View | Kind::MaterializedView | Kind::Index => 1259,
-        Kind::Default => 2604,
-        Kind::DomainCheck
-        | Kind::Check
-        | Kind::LateCheck
-        | Kind::LateNotNull
-        | Kind::PrimaryKey
-        | Kind::Unique
-        | Kind::Exclusion
-        | Kind::ForeignKey => 2606,
-        Kind::Statistics => 3381,
-        Kind::Rule | Kind::ViewQuery => 2618,
-        Kind::Trigger => 2620,
-        Kind::Policy => 3256,
-        Kind::SequenceOwner | Kind::RowSecurity | Kind::ReplicaIdentity => 0,
-    }
 }

@@ -300,7 +300,7 @@ impl<'a> Layout<'a> {
         let mut tables = BTreeSet::new();
         for id in &entry.dependencies {
             match self.entries.get(id) {
-                Some(other) if other.desc == "TABLE" => drop(tables.extend(self.family(*id))),
+                Some(other) if other.desc == "TABLE" => tables.extend(self.family(*id)),
                 Some(other) if matches!(other.desc.as_str(), "INDEX" | "CONSTRAINT" | "INDEX ATTACH") => {
                     let below: BTreeSet<i32> = other.dependencies.iter().copied().collect();
                     for id in below {

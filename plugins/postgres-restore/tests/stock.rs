@@ -37,7 +37,7 @@ fn host(place: &Path) -> MockHost {
     let mut host = MockHost::new().on_query(|query| {
         assert_eq!(query.slot, TARGET);
         Some(Ok(if query.sql.contains("server_version_num") {
-            vec![json!({ "version": 160_004 })]
+            vec![json!({ "version": 160_004, "superuser": true })]
         } else {
             vec![json!({ "kind": "schema", "name": "public", "detail": null })]
         }))
@@ -146,7 +146,7 @@ fn rows_in_other_words_prove_nothing_where_settings_choose_the_words() {
     let rows = |ty: &'static str| {
         let host = MockHost::new().on_query(move |query| {
             Some(Ok(if query.sql.contains("server_version_num") {
-                vec![json!({ "version": 160_004 })]
+                vec![json!({ "version": 160_004, "superuser": true })]
             } else {
                 let relation = json!({
                     "oid": 7, "schema": "public", "name": "pets", "kind": "r", "persistence": "p", "partition": false,
