@@ -8,11 +8,16 @@ pub fn client(program: &str) -> std::process::Command {
     std::process::Command::new(bin.join(program))
 }
 
-/// The schema by `pg_dump` of the newest major, without owners, privileges, comments in the script, and `\restrict` keys
-/// (which are random).
+/// The schema by `pg_dump` of the newest major, without owners and privileges.
 pub fn dump(server: &PgServer, database: &str) -> String {
+    dump_with(server, database, &["--schema-only", "--no-owner", "--no-privileges"])
+}
+
+/// What `pg_dump` of the newest major says with these options, without comments and `\restrict` keys (which are random).
+pub fn dump_with(server: &PgServer, database: &str, options: &[&str]) -> String {
     let output = client("pg_dump")
-        .args(["--schema-only", "--no-owner", "--no-privileges", "--dbname", &server.url(database)])
+        .args(options)
+        .args(["--dbname", &server.url(database)])
         .output()
         .expect("pg_dump can be run");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

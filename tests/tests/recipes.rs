@@ -6,29 +6,14 @@ use std::process::Command;
 
 use godwit_lab::postgres::{Major, PASSWORD, PgServer, USER};
 use godwit_lab::sample::{self, DbEnv, Env};
+use godwit_tests::database;
 use godwit_tests::process::Godwit;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_godwit-under-test");
 
-/// A client program of the newest major, which knows every server.
-fn client(program: &str) -> Command {
-    Command::new(Major::V18.bin_dir().unwrap().join(program))
-}
-
-/// Everything in a database, rows too, without what `pg_dump` words anew each time.
+/// Everything in a database, rows too.
 fn dump(server: &PgServer, database: &str) -> String {
-    let output = client("pg_dump").args(["--inserts", "--dbname", &server.url(database)]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter(|line| {
-            !line.is_empty()
-                && !line.starts_with("--")
-                && !line.starts_with("\\restrict")
-                && !line.starts_with("\\unrestrict")
-        })
-        .collect::<Vec<_>>()
-        .join("\n")
+    database::dump_with(server, database, &["--inserts"])
 }
 
 /// The names of a server's databases.
@@ -57,9 +42,8 @@ fn assert_same_rows(source: (&PgServer, &str), target: (&PgServer, &str), table:
     assert_eq!(target.0.psql(target.1, &sql).unwrap(), expected, "{table}");
 }
 
-fn assert_no_marker(server: &PgServer, database: &str) {
-    let sql = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'godwit%'";
-    assert_eq!(server.psql(database, sql).unwrap(), "0", "a marker is left in {database}");
+fn assert_no_marker(server: &PgServer, name: &str) {
+    assert_eq!(database::markers(server, name), "", "a marker is left in {name}");
 }
 
 fn mode(path: &Path) -> u32 {

@@ -3,19 +3,11 @@
 #![cfg(target_arch = "wasm32")]
 
 #[allow(dead_code, unsafe_code)]
-mod bindings {
-    wit_bindgen::generate!({
-        path: "../../../wit/godwit-plugin-0.1.0",
-        world: "transform-plugin",
-        pub_export_macro: true,
-        default_bindings_module: "bindings",
-    });
-}
+mod common_transform;
 
 use std::cell::RefCell;
 
-use bindings::exports::godwit::plugin::transform::{Guest, GuestPipe};
-use bindings::godwit::plugin::types::{Error, Manifest};
+use common_transform::{Error, Guest, GuestPipe, Manifest};
 
 struct Transform;
 
@@ -23,14 +15,7 @@ impl Guest for Transform {
     type Pipe = Pipe;
 
     fn describe() -> Manifest {
-        Manifest {
-            name: "echo-transform".to_owned(),
-            version: "1.0.0".to_owned(),
-            summary: "A guest for tests.".to_owned(),
-            slots: Vec::new(),
-            params_schema: "{}".to_owned(),
-            outputs_schema: "null".to_owned(),
-        }
+        common_transform::manifest("echo-transform")
     }
 
     fn selects(params: String) -> Result<Vec<String>, Error> {
@@ -60,6 +45,6 @@ impl GuestPipe for Pipe {
 
 #[allow(unsafe_code)]
 mod export {
-    super::bindings::export!(Transform with_types_in super::bindings);
+    super::common_transform::export!(Transform with_types_in super::common_transform);
     use super::Transform;
 }

@@ -79,17 +79,7 @@ async fn a_lost_snapshot_begins_all_its_tables_again() {
 
 #[tokio::test]
 async fn rows_of_others_are_not_emptied_with_a_lost_snapshot() {
-    let pair = Pair::new("lost_others").await;
-    pair.both("CREATE TABLE a (id int); CREATE TABLE b (id int)");
-    pair.from("INSERT INTO a VALUES (1), (2); INSERT INTO b VALUES (1)");
-    let bench = Bench::new();
-    let pg = pair.process();
-    let known = [
-        bench.run(&pg, &copy("a", &["id"])).await.unwrap(),
-        bench.run(&pg, &copy("b", &["id"])).await.unwrap(),
-    ];
-    drop(pg);
-    pair.from("INSERT INTO a VALUES (3)");
+    let (pair, bench, known) = copied_under_a_lost_snapshot("lost_others").await;
     pair.to("INSERT INTO b VALUES (100)");
 
     let pg = pair.process();

@@ -106,17 +106,7 @@ async fn undo_of_doubtful_effects_asks_the_markers() {
 
 #[tokio::test]
 async fn what_was_emptied_with_a_lost_snapshot_has_not_changed_since() {
-    let pair = Pair::new("doubt_lost").await;
-    pair.both("CREATE TABLE a (id int); CREATE TABLE b (id int)");
-    pair.from("INSERT INTO a VALUES (1), (2); INSERT INTO b VALUES (1)");
-    let bench = Bench::new();
-    let pg = pair.process();
-    let known = [
-        bench.run(&pg, &copy("a", &["id"])).await.unwrap(),
-        bench.run(&pg, &copy("b", &["id"])).await.unwrap(),
-    ];
-    drop(pg);
-    pair.from("INSERT INTO a VALUES (3)");
+    let (pair, bench, known) = copied_under_a_lost_snapshot("doubt_lost").await;
     let pg = pair.process();
     pg.open_step(&bench.scope, &known).await.unwrap();
     // One copy was begun again, and the journal hasn't heard of it.

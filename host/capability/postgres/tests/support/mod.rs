@@ -71,6 +71,22 @@ impl Pair {
     }
 }
 
+/// Tables `a` and `b`, copied by a process that is gone under a snapshot that is lost: `a` has had another row since.
+pub async fn copied_under_a_lost_snapshot(name: &str) -> (Pair, Bench, [Performed; 2]) {
+    let pair = Pair::new(name).await;
+    pair.both("CREATE TABLE a (id int); CREATE TABLE b (id int)");
+    pair.from("INSERT INTO a VALUES (1), (2); INSERT INTO b VALUES (1)");
+    let bench = Bench::new();
+    let pg = pair.process();
+    let known = [
+        bench.run(&pg, &copy("a", &["id"])).await.unwrap(),
+        bench.run(&pg, &copy("b", &["id"])).await.unwrap(),
+    ];
+    drop(pg);
+    pair.from("INSERT INTO a VALUES (3)");
+    (pair, bench, known)
+}
+
 pub fn capability(urls: &[(&str, &str)]) -> Postgres {
     let connections =
         urls.iter().map(|(name, url)| connection(name, serde_json::json!({ "url": url }))).collect();
