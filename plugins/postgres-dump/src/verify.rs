@@ -18,23 +18,30 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
         Format::Directory => ("table of contents", params.below("toc.dat")),
         Format::Plain => ("script", params.path.clone()),
     };
-    checks.push(match host.evidence(WHOLE)? {
-        None => Check::failed(name, format!("`{path}` was not written; resume the run")),
-        Some(written) => {
-            let there = match host.observe(WHOLE) {
-                Err(Error::Missing(why)) => return Ok(vec![Check::failed(name, why)]),
-                other => other?,
-            };
-            let why = format!(
-                "`{path}` has changed since: {} of {} bytes was written, {} of {} bytes is there",
-                evidence::short(&written.digest),
-                written.bytes,
-                evidence::short(&there.digest),
-                there.bytes
-            );
-            Check::that(name, written.digest == there.digest && written.bytes == there.bytes, why)
-                .detail(format!("{} bytes, digest {}", written.bytes, evidence::short(&written.digest)))
-        }
-    });
+    checks.push(whole(host, name, &path)?);
     Ok(checks)
+}
+
+/// The file that makes the archive whole, as it was written against as it is.
+fn whole<H: Host>(host: &H, name: &str, path: &str) -> Result<Check> {
+    let Some(written) = host.evidence(WHOLE)? else {
+        return Ok(Check::failed(name, format!("`{path}` was not written; resume the run")));
+    };
+    let there = match host.observe(WHOLE) {
+        Err(Error::Missing(why)) => return Ok(Check::failed(name, why)),
+        other => other?,
+    };
+    let why = format!(
+        "`{path}` has changed since: {} of {} bytes was written, {} of {} bytes is there",
+        evidence::short(&written.digest),
+        written.bytes,
+        evidence::short(&there.digest),
+        there.bytes
+    );
+    let alike = written.digest == there.digest && written.bytes == there.bytes;
+    Ok(Check::that(name, alike, why).detail(format!(
+        "{} bytes, digest {}",
+        written.bytes,
+        evidence::short(&written.digest)
+    )))
 }

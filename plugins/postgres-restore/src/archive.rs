@@ -213,20 +213,20 @@ impl Archive {
         let end = blocks.get(number + 1).map_or(bytes, |next| next.offset);
         Ok(Rows {
             path: self.path.clone(),
-            compression: self.compression()?,
+            compression: self.compression(),
             block: Some(block),
             bytes: end.saturating_sub(block.offset),
         })
     }
 
     /// Of the blocks of a file.
-    fn compression(&self) -> Result<Compression> {
-        Ok(match self.toc.compressed {
+    fn compression(&self) -> Compression {
+        match self.toc.compressed {
             Compressed::Level(0) | Compressed::None => Compression::None,
             Compressed::Level(_) | Compressed::Gzip => Compression::Gzip,
             Compressed::Lz4 => Compression::Lz4,
             Compressed::Zstd => Compression::Zstd,
-        })
+        }
     }
 }
 

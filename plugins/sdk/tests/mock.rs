@@ -185,3 +185,12 @@ fn sql_is_recorded() {
     assert_eq!(json[0]["request"]["do"], "execute");
     assert_eq!(host.settle().unwrap(), [("ddl".to_owned(), "null".to_owned())]);
 }
+
+#[test]
+fn a_folder_is_there_as_long_as_something_is_in_it() {
+    let host = MockHost::new().with_file("files", "a/b", b"x");
+    let folder = host.stat_file("files", "a").unwrap().unwrap();
+    assert_eq!((folder.path.as_str(), folder.is_dir), ("a", true));
+    assert!(!host.stat_file("files", "a/b").unwrap().unwrap().is_dir);
+    assert_eq!(host.stat_file("files", "b").unwrap(), None);
+}
