@@ -96,11 +96,16 @@ async fn round(major: Major, tool: Major, version: &str) {
         .expect("pg_dump runs");
     server.psql("stock", &String::from_utf8_lossy(&dump.stdout)).expect("a stock restore");
     let newest = PgServer::start(Major::V18).await.expect("a client");
-    let (ours, stock) = (schema(&newest, &server, "ours"), schema(&newest, &server, "stock"));
-    let missing: Vec<_> = stock.iter().filter(|line| !ours.contains(line)).take(10).collect();
-    let more: Vec<_> = ours.iter().filter(|line| !stock.contains(line)).take(10).collect();
-    assert!(missing.is_empty() && more.is_empty(), "missing: {missing:#?}\nmore: {more:#?}");
-    assert_eq!(ours.len(), stock.len());
+    let alike = |context: &str| {
+        let (ours, stock) = (schema(&newest, &server, "ours"), schema(&newest, &server, "stock"));
+        let missing: Vec<_> = stock.iter().filter(|line| !ours.contains(line)).take(10).collect();
+        let more: Vec<_> = ours.iter().filter(|line| !stock.contains(line)).take(10).collect();
+        assert!(missing.is_empty() && more.is_empty(), "{context}: missing: {missing:#?}\nmore: {more:#?}");
+        assert_eq!(ours.len(), stock.len(), "{context}");
+    };
+    alike("restored");
+    restore(&["--clean", "--if-exists"]);
+    alike("cleaned and restored again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
