@@ -43,62 +43,76 @@ pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// The figures as lines of text. `program` is the path of `godwit-under-test`.
-pub async fn report(program: &str, effort: Effort) -> String {
-    use std::fmt::Write as _;
+/// What can be measured by itself.
+pub const SECTIONS: [&str; 4] = ["transforms", "calls", "start", "journal"];
 
-    let mut out = String::new();
-    let mut say = |line: String| {
-        // As they come: all of it takes a while.
-        println!("{line}");
-        writeln!(out, "{line}").expect("a text takes every line");
-    };
+/// The figures of some sections as lines of text, which are printed, too. `program` is the path of `godwit-under-test`.
+pub async fn report(program: &str, effort: Effort, sections: &[&str]) -> String {
+    let mut lines = Vec::new();
+    for section in sections {
+        let mut figures = match *section {
+            "transforms" => of_transforms(effort).await,
+            "calls" => of_calls(effort).await,
+            "start" => of_start(program, effort).await,
+            "journal" => of_journal(program, effort).await,
+            other => panic!("there is no section `{other}`; there are {}", SECTIONS.join(", ")),
+        };
+        figures.push(String::new());
+        // As they come: all of them take a while.
+        println!("{}", figures.join("\n"));
+        lines.append(&mut figures);
+    }
+    lines.join("\n")
+}
 
-    say(format!(
-        "transforms, 1 MiB chunks, CPU time, median of {}{:>14}{:>14}{:>9}   goal 0.85",
+async fn of_transforms(effort: Effort) -> Vec<String> {
+    let mut lines = vec![format!(
+        "transforms, 1 MiB chunks, CPU time, median of {:<3}{:>12}{:>14}{:>9}   goal 0.85",
         effort.rounds, "native", "guest", "ratio"
-    ));
-    for figure in transforms::measure(effort).await {
-        say(format!(
-            "  {:<44}{:>9.0} MB/s{:>9.0} MB/s{:>9.2}",
-            figure.name,
-            figure.native / 1e6,
-            figure.guest / 1e6,
-            figure.ratio
-        ));
-    }
+    )];
+    lines.extend(transforms::measure(effort).await.iter().map(|figure| {
+        let (native, guest) = (figure.native / 1e6, figure.guest / 1e6);
+        format!("  {:<44}{native:>9.0} MB/s{guest:>9.0} MB/s{:>9.2}", figure.name, figure.ratio)
+    }));
+    lines
+}
 
-    say(format!("\ncalls, CPU time, median of {}{:>34}{:>14}", effort.rounds, "native", "guest"));
-    for figure in calls::measure(effort).await {
+async fn of_calls(effort: Effort) -> Vec<String> {
+    let mut lines =
+        vec![format!("calls, CPU time, median of {:<19}{:>14}{:>14}", effort.rounds, "native", "guest")];
+    lines.extend(calls::measure(effort).await.iter().map(|figure| {
         let native = figure.native.map_or_else(String::new, |native| format!("{:.0} ns", native * 1e9));
-        say(format!("  {:<44}{:>14}{:>11.0} ns", figure.name, native, figure.guest * 1e9));
-    }
+        format!("  {:<44}{native:>14}{:>11.0} ns", figure.name, figure.guest * 1e9)
+    }));
+    lines
+}
 
-    say(format!("\nstart, wall time, median of {}{:>33}{:>14}", effort.starts, "least", "median"));
-    for figure in start::measure(program, effort).await {
+async fn of_start(program: &str, effort: Effort) -> Vec<String> {
+    let mut lines =
+        vec![format!("start, median of {:<29}{:>14}{:>14}{:>14}", effort.starts, "least", "wall", "CPU")];
+    lines.extend(start::measure(program, effort).await.iter().map(|figure| {
         let goal = figure.goal.map_or_else(String::new, |goal| format!("   goal < {:.0} ms", goal * 1e3));
-        say(format!(
-            "  {:<44}{:>11.2} ms{:>11.2} ms{goal}",
-            figure.name,
-            figure.least * 1e3,
-            figure.median * 1e3
-        ));
-    }
+        let (least, median, cpu) = (figure.least * 1e3, figure.median * 1e3, figure.cpu * 1e3);
+        format!("  {:<44}{least:>11.2} ms{median:>11.2} ms{cpu:>11.2} ms{goal}", figure.name)
+    }));
+    lines
+}
 
-    say(format!("\njournal's share of a run, median of {}", effort.runs));
+async fn of_journal(program: &str, effort: Effort) -> Vec<String> {
+    let mut lines = vec![format!("journal's share of a run, median of {}; goal < 5 %", effort.runs)];
     for figure in journal::measure(program, effort).await {
-        say(format!(
+        lines.push(format!(
             "  {}: {:.2} s, {:.2} s of CPU; with the journal in memory {:.2} s, {:.2} s",
             figure.name, figure.wall, figure.cpu, figure.wall_in_memory, figure.cpu_in_memory
         ));
-        say(format!(
-            "    {} calls; somebody waited for it {:.1} % of the time; {:.1} % of the CPU time   goal < 5 %",
+        lines.push(format!(
+            "    {} calls; somebody waited for it {:.1} % of the time; {:.1} % of the CPU time",
             figure.times.calls,
             figure.waited_share * 100.0,
             figure.cpu_share * 100.0
         ));
     }
-    out
+    lines
 }
 
 #[cfg(test)]

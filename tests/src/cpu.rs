@@ -12,6 +12,21 @@ pub fn of_process() -> Duration {
     clock(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
+/// CPU time of the children that this process has waited for, and of theirs.
+pub fn of_children() -> Duration {
+    // SAFETY: any bits are a value of this struct of numbers, and `getrusage` writes to it and nothing else.
+    #[allow(unsafe_code)]
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
+        usage
+    };
+    let of = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec.unsigned_abs()) + Duration::from_micros(time.tv_usec.unsigned_abs())
+    };
+    of(usage.ru_utime) + of(usage.ru_stime)
+}
+
 /// CPU time of the living threads of this process whose names begin so (Linux, `/proc/PID/task/TID/schedstat`, whose
 /// first field is the time on a CPU in nanoseconds). Zero where the kernel doesn't tell.
 pub fn of_threads(name: &str) -> Duration {

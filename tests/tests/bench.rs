@@ -1,12 +1,12 @@
 //! Whether everything that `cargo xtask bench plugin` measures can be measured. What it costs is not asserted.
 
-use godwit_tests::bench::{Effort, report};
+use godwit_tests::bench::{Effort, SECTIONS, report};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_godwit-under-test");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_can_be_measured() {
-    let text = report(PROGRAM, Effort::GLANCE).await;
+    let text = report(PROGRAM, Effort::GLANCE, &SECTIONS).await;
     for line in [
         "upper case",
         "mask-columns, hash",

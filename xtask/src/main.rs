@@ -23,8 +23,9 @@ cargo xtask <command>
                   and for the tests Debian's PostgreSQL 15, schemas of Debian packages, and Wagtail
   demo [ARGS]     set up, then run `godwit demo ARGS`: two PostgreSQL servers, two S3 servers, one migration
   test [ARGS]     set up, then `cargo test` of the whole workspace; ARGS go to cargo test
-  bench plugin [--quick]
-                  set up, then measure what the sandbox costs and the journal: optimised code, goals beside figures
+  bench plugin [--quick] [SECTION…]
+                  set up, then measure what the sandbox costs and the journal, in optimised code;
+                  SECTION is transforms, calls, start or journal
   bench postgres [--quick] [SET...]
                   set up (and install Debian's pgcopydb), then copy whole databases by psql, pg_dump, pgcopydb and Godwit
   ci              what continuous integration does: .ci/run

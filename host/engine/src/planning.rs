@@ -50,12 +50,12 @@ impl PlannedStep {
             let identity = rooms.capabilities.for_kind(sink.kind).identity(sink)?;
             let (preparation, transfer) = match capability.prepare(scope, &effect).await {
                 Ok(preparation) => {
-                    let transfer = Transfer::of(rooms, &effect, Some(&preparation));
+                    let transfer = Transfer::of(rooms, &effect, &preparation, None);
                     (preparation, transfer)
                 }
                 // The database is made by this very plan: there is nothing yet to look at.
                 Err(_) if world.is_planned_database(&identity) => {
-                    (unseen(&effect.action), Transfer::of(rooms, &effect, None))
+                    (unseen(&effect.action), Transfer::unseen(&effect))
                 }
                 Err(error) => return Err(error.context(format!("effect `{}`", effect.key))),
             };

@@ -77,6 +77,8 @@ struct State {
     /// Decided to be cancelled, not yet journalled so.
     cancelled: Vec<(EffectKey, String)>,
     transfers: Vec<Transfer>,
+    /// Where in `transfers` those are of which only the outcome tells all names.
+    unnamed: HashMap<EffectKey, usize>,
     /// Ends the step whatever the guest thinks of it.
     fatal: Option<Error>,
 }
@@ -148,13 +150,18 @@ impl Queue {
                         return Err(other_request(&self.scope.step, record, &effect));
                     }
                     Some(record) => {
-                        let transfer = Transfer::of(&self.rooms, &effect, Some(&record.preparation));
+                        let done = match &record.status {
+                            EffectStatus::Done { done } => Some(done),
+                            _ => None,
+                        };
+                        let transfer = Transfer::of(&self.rooms, &effect, &record.preparation, done);
+                        let key = effect.key.clone();
                         let redo = state.redo.contains(&effect.key);
                         match &record.status {
                             EffectStatus::Done { done } if !redo => answered.push((effect, done.clone())),
                             _ => again.push((effect, record.preparation.clone(), record.status.clone())),
                         }
-                        state.transfers.extend(transfer);
+                        state.note(key, transfer);
                     }
                     None => {
                         state.sequence += 1;
@@ -232,7 +239,8 @@ impl Queue {
                 state.enqueue(effect, preparation, resumed);
             }
             for (effect, _, _, preparation) in prepared {
-                state.transfers.extend(Transfer::of(&self.rooms, &effect, Some(&preparation)));
+                let transfer = Transfer::of(&self.rooms, &effect, &preparation, None);
+                state.note(effect.key.clone(), transfer);
                 state.enqueue(effect, preparation, false);
             }
             state.cancel_orphans();
@@ -371,11 +379,23 @@ impl Queue {
                 return;
             };
             let result = self.perform(&effect, &preparation, resumed).await;
+            if let Ok(done) = &result {
+                self.name(&effect, &preparation, done);
+            }
             if let Err(fatal) = self.end(&effect, result).await {
                 self.lock().fatal.get_or_insert(fatal);
             }
             self.changed.notify_waiters();
             self.start_workers();
+        }
+    }
+
+    /// Learns the names of a transfer that only its outcome tells.
+    fn name(&self, effect: &Effect, preparation: &Preparation, done: &Done) {
+        let mut state = self.lock();
+        let Some(at) = state.unnamed.remove(&effect.key) else { return };
+        if let Some(named) = Transfer::of(&self.rooms, effect, preparation, Some(done)) {
+            state.transfers[at] = named;
         }
     }
 
@@ -530,6 +550,14 @@ impl Entry {
 }
 
 impl State {
+    fn note(&mut self, key: EffectKey, transfer: Option<Transfer>) {
+        let Some(transfer) = transfer else { return };
+        if !transfer.is_named() {
+            self.unnamed.insert(key, self.transfers.len());
+        }
+        self.transfers.push(transfer);
+    }
+
     fn enqueue(&mut self, effect: Effect, preparation: Preparation, resumed: bool) {
         let key = effect.key.clone();
         let waits_for: HashSet<EffectKey> = effect

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use godwit_model::capability::Transforms;
-use godwit_model::effect::{Effect, Preparation};
+use godwit_model::effect::{Done, Effect, Preparation};
 use godwit_model::plugin::{Limits, Pipe, Plugin, PluginKind};
 use godwit_model::{Error, Json, PluginName, Result, StepId};
 use godwit_recipe::label_matches;
@@ -18,16 +18,36 @@ const SHOWN: usize = 8;
 #[derive(Clone, Debug)]
 pub(crate) struct Transfer {
     label: String,
-    /// Other names; `None` where they can't be known yet, since a plan makes what they are read from.
+    /// Other names; `None` where they can't be known yet, since what they are read from is still to be made.
     others: Option<Vec<String>>,
 }
 
 impl Transfer {
-    /// The transfer that an effect is, if it is one; without a preparation its other names aren't known.
-    pub fn of(rooms: &Rooms, effect: &Effect, preparation: Option<&Preparation>) -> Option<Self> {
+    /// The transfer that an effect is, if it is one.
+    pub fn of(
+        rooms: &Rooms,
+        effect: &Effect,
+        preparation: &Preparation,
+        done: Option<&Done>,
+    ) -> Option<Self> {
         let label = effect.action.transfer_label()?;
         let capability = rooms.capabilities.named(effect.action.capability());
-        Some(Self { label, others: preparation.map(|found| capability.names(effect, found)) })
+        let others = match capability.names(effect, preparation, done) {
+            // What the outcome doesn't tell isn't there.
+            None if done.is_some() => Some(Vec::new()),
+            others => others,
+        };
+        Some(Self { label, others })
+    }
+
+    /// A transfer at whose end nobody could look.
+    pub fn unseen(effect: &Effect) -> Option<Self> {
+        Some(Self { label: effect.action.transfer_label()?, others: None })
+    }
+
+    /// Whether all its names are known.
+    pub fn is_named(&self) -> bool {
+        self.others.is_some()
     }
 
     fn is_called(&self, selector: &str) -> bool {
@@ -64,7 +84,7 @@ impl Seat {
             }));
         }
         let through = || transfers.iter().filter(|transfer| self.has(&transfer.label));
-        if through().any(|transfer| transfer.others.is_none()) {
+        if !through().all(Transfer::is_named) {
             // The run knows, and asks again.
             return Ok(());
         }

@@ -273,9 +273,11 @@ impl Capability for Counting {
         })
     }
 
-    /// Told by what `prepare` left in the journal.
-    fn names(&self, _: &Effect, preparation: &Preparation) -> Vec<String> {
-        preparation.before.as_str().map(str::to_owned).into_iter().collect()
+    /// Told by what `prepare` left in the journal, of keys with `late` by what `perform` did.
+    fn names(&self, effect: &Effect, preparation: &Preparation, done: Option<&Done>) -> Option<Vec<String>> {
+        let told =
+            if effect.key.as_str().contains("late") { &done?.fingerprint } else { &preparation.before };
+        Some(told.as_str().map(str::to_owned).into_iter().collect())
     }
 
     async fn perform(
@@ -293,7 +295,11 @@ impl Capability for Counting {
         {
             return Err(errors.remove(0));
         }
-        Ok(Done { result: Json::Null, evidence: None, fingerprint: Json::Null, notes: Vec::new() })
+        let fingerprint = match &effect.action {
+            Action::CopyTable(_) => Json::from("public.whole"),
+            _ => Json::Null,
+        };
+        Ok(Done { result: Json::Null, evidence: None, fingerprint, notes: Vec::new() })
     }
 
     async fn observe(&self, _: &StepScope, _: &Performed) -> Result<Evidence> {
@@ -670,6 +676,29 @@ async fn a_resume_knows_the_names_of_transfers_that_are_done() {
     assert_eq!(end.status, RunStatus::Done, "{end:?}");
     let prepared = bench.counting.prepared.lock().unwrap().clone();
     assert_eq!(prepared, ["one", "later"], "what is done is not prepared again");
+}
+
+#[tokio::test]
+async fn names_that_only_an_outcome_tells_are_awaited_and_then_counted() {
+    let batches = || vec![vec![copy("late_one")], vec![copy("late_two"), effect("last", &["late_two"], "")]];
+    for (selects, end) in [("public.whole", RunStatus::Done), ("public.nothing", RunStatus::Failed)] {
+        let down = vec![Error::failed("broken")];
+        let mut bench = Bench::new(Counting::default().fail("last", down));
+        bench.transforms = selecting(&["public.late*"], &[selects]);
+        let plan = bench.engine(batches()).plan().await.unwrap();
+        assert!(!matches!(plan.steps[0].status, StepPlanStatus::Failed { .. }), "{plan:?}");
+        assert!(failure(&bench.start(batches()).await).message.contains("broken"));
+        // The resume knows them from the journal.
+        let resumed = bench.resume(batches()).await;
+        assert_eq!(resumed.status, end, "{resumed:?}");
+        if end == RunStatus::Failed {
+            assert!(failure(&resumed).message.contains("rules for `public.nothing`"), "{resumed:?}");
+        }
+        // And a run that wasn't cut off, from the outcomes.
+        let mut whole = Bench::new(Counting::default());
+        whole.transforms = selecting(&["public.late*"], &[selects]);
+        assert_eq!(whole.start(batches()).await.status, end);
+    }
 }
 
 #[tokio::test]

@@ -178,9 +178,15 @@ pub trait Capability: Send + Sync {
     async fn prepare(&self, scope: &StepScope, effect: &Effect) -> Result<Preparation>;
 
     /// Names of a transfer beside its label, by which a transform's params may select it: of a partition, the qualified
-    /// name of its root. Told by the preparation alone, which is journalled, so that a resume knows them too.
-    fn names(&self, _effect: &Effect, _preparation: &Preparation) -> Vec<String> {
-        Vec::new()
+    /// name of its root. Told by what is journalled alone, so that a resume knows them too; `None` where only the
+    /// outcome will tell.
+    fn names(
+        &self,
+        _effect: &Effect,
+        _preparation: &Preparation,
+        _done: Option<&Done>,
+    ) -> Option<Vec<String>> {
+        Some(Vec::new())
     }
 
     /// Performs an effect whose intent is durable. `resumed` says that an earlier attempt may have happened, wholly

@@ -9,7 +9,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::abi::{self, Bound, RawManifest};
-use crate::cache::{Cache, Entry};
+use crate::cache::{self, Cache, Entry};
 use crate::engine::Ticker;
 use crate::guest::Guest;
 use crate::reflect::{self, Imports, Version};
@@ -116,7 +116,7 @@ impl Code {
                     kinds: self.imports.kinds.clone(),
                     interfaces: self.imports.interfaces.clone(),
                     manifest: self.manifest.clone(),
-                    code: Digest::of(&code),
+                    code: cache::fold(&code),
                 },
                 &code,
             ),

@@ -33,6 +33,8 @@ struct Shared {
 struct State {
     calls: usize,
     has_thread: bool,
+    /// The thread waits for a call; otherwise it finds one by itself, within a tick.
+    is_idle: bool,
     stop: bool,
 }
 
@@ -59,7 +61,9 @@ impl Ticker {
             state.has_thread = true;
         }
         state.calls += 1;
-        self.shared.wake.notify_one();
+        if state.is_idle {
+            self.shared.wake.notify_one();
+        }
         Ok(Ticking(self.shared.clone()))
     }
 }
@@ -85,8 +89,10 @@ fn run(engine: &Engine, shared: &Shared) {
         {
             let mut state = shared.lock();
             while state.calls == 0 && !state.stop {
+                state.is_idle = true;
                 state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
+            state.is_idle = false;
             if state.stop && state.calls == 0 {
                 return;
             }

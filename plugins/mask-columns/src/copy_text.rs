@@ -45,8 +45,23 @@ fn number(text: &[u8], radix: u32, most: usize) -> (u8, usize) {
     ((value & 0xff) as u8, count)
 }
 
+/// Whether a byte of a value is written as an escape: 0x08 to 0x0d, all of which have one, and the backslash.
+fn is_escaped(byte: u8) -> bool {
+    byte.wrapping_sub(0x08) < 6 || byte == b'\\'
+}
+
+/// Whether a text is its own field, and each byte of it a character: ASCII without escapes.
+pub fn is_plain(text: &[u8]) -> bool {
+    !text.iter().fold(false, |any, byte| any | !byte.is_ascii() | is_escaped(*byte))
+}
+
 /// Appends the field that stands for a value.
 pub fn encode(value: &[u8], out: &mut Vec<u8>) {
+    // Hardly any value has one. All bytes are looked at, without a branch, which the compiler turns into vectors.
+    if !value.iter().fold(false, |any, byte| any | is_escaped(*byte)) {
+        out.extend_from_slice(value);
+        return;
+    }
     for byte in value {
         let escape = match byte {
             0x08 => b'b',
@@ -82,6 +97,17 @@ mod tests {
         assert_eq!(decoded(br"\101\7\x41\x4g\q\."), b"A\x07A\x04gq.");
         assert_eq!(decoded(br"\xg"), b"xg");
         assert_eq!(decoded(b"\\"), b"\\");
+    }
+
+    #[test]
+    fn writes_an_escape_for_what_has_one_and_for_nothing_else() {
+        for byte in 0..=u8::MAX {
+            let mut field = Vec::new();
+            encode(&[b'a', byte], &mut field);
+            assert_eq!(is_escaped(byte), b"\x08\t\n\x0b\x0c\r\\".contains(&byte), "{byte}");
+            assert_eq!(field.len(), if is_escaped(byte) { 3 } else { 2 }, "{byte}");
+            assert_eq!(is_plain(&[b'a', byte]), byte < 128 && field == [b'a', byte], "{byte}");
+        }
     }
 
     proptest! {

@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use copy_text::NULL;
-use rules::{Mask, Masks, Params};
+use rules::{DIGITS, Mask, Params};
 
 /// The transform on one stream.
 pub struct MaskColumns {
@@ -20,8 +20,8 @@ pub struct MaskColumns {
     label: String,
     /// Fields of a row.
     columns: usize,
-    /// In the order of their columns.
-    masks: Masks,
+    /// By the position of their column, in order.
+    masks: Vec<(usize, Filter)>,
     hash: Hmac<Sha256>,
     /// A row whose end has not come yet.
     rest: Vec<u8>,
@@ -53,7 +53,7 @@ impl Transform for MaskColumns {
                 table.format
             )));
         }
-        let masks = params.masks(&table)?;
+        let masks = params.masks(&table)?.into_iter().map(|(column, mask)| (column, mask.into())).collect();
         let hash = Hmac::new_from_slice(params.key())
             .map_err(|_| Error::Invalid("`key` can't be used as a key of HMAC".to_owned()))?;
         Ok(Self { label, columns: table.columns.len(), masks, hash, rest: Vec::new(), value: Vec::new() })
@@ -68,57 +68,58 @@ impl Transform for MaskColumns {
                 return Ok(out);
             };
             let mut row = std::mem::take(&mut self.rest);
-            row.extend_from_slice(&rows[..end]);
-            self.row(&row, &mut out)?;
-            out.push(b'\n');
+            row.extend_from_slice(&rows[..=end]);
+            self.rows(&row, &mut out)?;
             rows = &rows[end + 1..];
         }
-        while let Some(end) = memchr::memchr(b'\n', rows) {
-            self.row(&rows[..end], &mut out)?;
-            out.push(b'\n');
-            rows = &rows[end + 1..];
-        }
-        self.rest.extend_from_slice(rows);
+        let whole = memchr::memrchr(b'\n', rows).map_or(0, |end| end + 1);
+        self.rows(&rows[..whole], &mut out)?;
+        self.rest.extend_from_slice(&rows[whole..]);
         Ok(out)
     }
 
     fn finish(&mut self) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         let row = std::mem::take(&mut self.rest);
-        if !row.is_empty() {
-            self.row(&row, &mut out)?;
-        }
+        self.rows(&row, &mut out)?;
         Ok(out)
     }
 }
 
 impl MaskColumns {
-    /// Masks one row, without its line feed.
-    fn row(&mut self, row: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let mut rest = row;
-        let mut column = 0;
-        for at in 0..self.masks.len() {
-            let masked = self.masks[at].0;
-            // What stands before the masked column goes on as it is.
-            let mut skipped = 0;
-            while column < masked {
-                let Some(tab) = memchr::memchr(b'\t', &rest[skipped..]) else {
-                    return Err(self.misshapen(row));
-                };
-                skipped += tab + 1;
-                column += 1;
+    /// Masks rows. What isn't masked goes on as it is, in one piece from one masked field to the next.
+    fn rows(&mut self, rows: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let mut gone_on = 0;
+        let mut start = 0;
+        while start < rows.len() {
+            let end = memchr::memchr(b'\n', &rows[start..]).map_or(rows.len(), |length| start + length);
+            let row = &rows[start..end];
+            let mut tabs = memchr::memchr_iter(b'\t', row);
+            // The column that begins at `at`, of those that were passed.
+            let (mut column, mut at) = (0, 0);
+            for mask in 0..self.masks.len() {
+                let masked = self.masks[mask].0;
+                if masked > column {
+                    let tab = tabs.nth(masked - column - 1);
+                    at = tab.ok_or_else(|| self.misshapen(row))? + 1;
+                    column = masked;
+                }
+                let next = tabs.next();
+                let field = &row[at..next.unwrap_or(row.len())];
+                out.extend_from_slice(&rows[gone_on..start + at]);
+                self.field(mask, field, out);
+                gone_on = start + at + field.len();
+                if let Some(tab) = next {
+                    (column, at) = (column + 1, tab + 1);
+                }
             }
-            out.extend_from_slice(&rest[..skipped]);
-            rest = &rest[skipped..];
-            let end = memchr::memchr(b'\t', rest).unwrap_or(rest.len());
-            self.field(at, &rest[..end], out);
-            rest = &rest[end..];
+            // A row of another shape would have its fields masked in the wrong places.
+            if column + 1 + tabs.count() != self.columns {
+                return Err(self.misshapen(row));
+            }
+            start = end + 1;
         }
-        // A row of another shape would have its fields masked in the wrong places.
-        if column + 1 + memchr::memchr_iter(b'\t', rest).count() != self.columns {
-            return Err(self.misshapen(row));
-        }
-        out.extend_from_slice(rest);
+        out.extend_from_slice(&rows[gone_on..]);
         Ok(())
     }
 
@@ -128,24 +129,32 @@ impl MaskColumns {
             return;
         }
         match &self.masks[at].1 {
-            Mask::Null {} => out.extend_from_slice(NULL),
-            Mask::Fixed { value } => copy_text::encode(value.as_bytes(), out),
-            Mask::Hash { length, prefix, suffix } => {
+            Filter::Constant(text) => out.extend_from_slice(text),
+            Filter::Hash { length, prefix, suffix } => {
                 self.value.clear();
                 copy_text::decode(field, &mut self.value);
                 let digest = self.hash.clone().chain_update(&self.value).finalize().into_bytes();
-                copy_text::encode(prefix.as_bytes(), out);
-                let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-                out.extend(
-                    digits.take(length.unwrap_or(64)).map(|digit| b"0123456789abcdef"[usize::from(digit)]),
-                );
-                copy_text::encode(suffix.as_bytes(), out);
+                let mut digits = [0; 64];
+                for (two, byte) in digits.chunks_exact_mut(2).zip(digest) {
+                    two[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+                    two[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+                }
+                out.extend_from_slice(prefix);
+                out.extend_from_slice(&digits[..*length]);
+                out.extend_from_slice(suffix);
             }
-            Mask::Partial { keep_start, keep_end, with } => {
+            Filter::Partial { keep_start, keep_end, with } => {
+                if copy_text::is_plain(field) && copy_text::is_plain(with.encode_utf8(&mut [0; 4]).as_bytes())
+                {
+                    let start = out.len();
+                    out.extend_from_slice(field);
+                    hide(&mut out[start..], *keep_start, *keep_end, *with as u8);
+                    return;
+                }
                 self.value.clear();
                 copy_text::decode(field, &mut self.value);
-                let masked = partial(&String::from_utf8_lossy(&self.value), *keep_start, *keep_end, *with);
-                copy_text::encode(masked.as_bytes(), out);
+                let text = String::from_utf8_lossy(&self.value);
+                copy_text::encode(partial(&text, *keep_start, *keep_end, *with).as_bytes(), out);
             }
         }
     }
@@ -161,6 +170,51 @@ impl MaskColumns {
     }
 }
 
+/// A mask as it is applied.
+enum Filter {
+    /// The field itself, encoded.
+    Constant(Vec<u8>),
+    /// `prefix` and `suffix` encoded, `length` at most 64.
+    Hash {
+        length: usize,
+        prefix: Vec<u8>,
+        suffix: Vec<u8>,
+    },
+    Partial {
+        keep_start: usize,
+        keep_end: usize,
+        with: char,
+    },
+}
+
+impl From<Mask> for Filter {
+    fn from(mask: Mask) -> Self {
+        let encoded = |text: String| {
+            let mut field = Vec::new();
+            copy_text::encode(text.as_bytes(), &mut field);
+            field
+        };
+        match mask {
+            Mask::Null {} => Self::Constant(NULL.to_vec()),
+            Mask::Fixed { value } => Self::Constant(encoded(value)),
+            Mask::Hash { length, prefix, suffix } => {
+                let length = length.unwrap_or(DIGITS).min(DIGITS);
+                Self::Hash { length, prefix: encoded(prefix), suffix: encoded(suffix) }
+            }
+            Mask::Partial { keep_start, keep_end, with } => Self::Partial { keep_start, keep_end, with },
+        }
+    }
+}
+
+/// [`partial`] of a text of one byte a character.
+fn hide(text: &mut [u8], keep_start: usize, keep_end: usize, with: u8) {
+    let hidden = match text.len().checked_sub(keep_end) {
+        Some(end) if end > keep_start => &mut text[keep_start..end],
+        _ => text,
+    };
+    hidden.fill(with);
+}
+
 fn partial(text: &str, keep_start: usize, keep_end: usize, with: char) -> String {
     let length = text.chars().count();
     let is_hidden = |at: usize| {
@@ -170,3 +224,22 @@ fn partial(text: &str, keep_start: usize, keep_end: usize, with: char) -> String
 }
 
 godwit_sdk::export_transform!(MaskColumns);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_characters_are_hidden_alike() {
+        for text in ["", "a", "ab", "abc", "abcdef", "a\tb\\c"] {
+            for keep_start in [0, 1, 2, 3, 7, usize::MAX] {
+                for keep_end in [0, 1, 3, 6, usize::MAX] {
+                    let mut bytes = text.as_bytes().to_vec();
+                    hide(&mut bytes, keep_start, keep_end, b'*');
+                    let characters = partial(text, keep_start, keep_end, '*');
+                    assert_eq!(bytes, characters.as_bytes(), "{text:?} {keep_start} {keep_end}");
+                }
+            }
+        }
+    }
+}

@@ -59,7 +59,7 @@ fn star() -> char {
 pub type Masks = Vec<(usize, Mask)>;
 
 /// Digits of a whole HMAC-SHA256.
-const DIGITS: usize = 64;
+pub const DIGITS: usize = 64;
 
 impl Params {
     /// The key of `hash`; checked where a hash is asked for.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use godwit_model::plugin::{Limits, PluginKind};
 use godwit_runtime::Runtime;
@@ -10,21 +10,35 @@ use serde_json::Value;
 
 use super::calls::NoHost;
 use super::{Effort, median};
+use crate::cpu;
 use crate::process::Godwit;
 
-/// Seconds of wall time.
+/// Seconds until something is ready.
 #[derive(Clone, Debug)]
 pub struct Start {
     pub name: String,
+    /// Wall time: the least and the median.
     pub least: f64,
     pub median: f64,
+    /// CPU time, the median: what remains of it where nobody else is at work.
+    pub cpu: f64,
     pub goal: Option<f64>,
 }
 
+/// Wall time and CPU time of one start, in seconds.
+type Times = (f64, f64);
+
 impl Start {
-    fn of(name: impl Into<String>, times: &[f64], goal: Option<f64>) -> Self {
-        let least = times.iter().copied().fold(f64::INFINITY, f64::min);
-        Self { name: name.into(), least, median: median(times.iter().copied()), goal }
+    fn of(name: impl Into<String>, times: &[Times], goal: Option<f64>) -> Self {
+        let wall = || times.iter().map(|times| times.0);
+        let cpu = median(times.iter().map(|times| times.1));
+        Self {
+            name: name.into(),
+            least: wall().fold(f64::INFINITY, f64::min),
+            median: median(wall()),
+            cpu,
+            goal,
+        }
     }
 }
 
@@ -44,11 +58,11 @@ fn check(program: &str, cache: &Path, effort: Effort) -> Start {
     let args = ["check", "copy-postgres"];
     // The first one compiles the plugins.
     godwit.ok(&args);
-    let times: Vec<f64> = (0..effort.starts)
+    let times: Vec<Times> = (0..effort.starts)
         .map(|_| {
-            let began = Instant::now();
+            let (began, before) = (Instant::now(), cpu::of_children());
             godwit.ok(&args);
-            began.elapsed().as_secs_f64()
+            (began.elapsed().as_secs_f64(), (cpu::of_children() - before).as_secs_f64())
         })
         .collect();
     Start::of("godwit check copy-postgres, warm", &times, Some(0.05))
@@ -66,8 +80,8 @@ async fn loads(cache: &Path, effort: Effort) -> Vec<Start> {
             engines.push(engine);
             times.push((known, ready));
         }
-        let known: Vec<f64> = times.iter().map(|(known, _)| *known).collect();
-        let ready: Vec<f64> = times.iter().map(|(_, ready)| *ready).collect();
+        let known: Vec<Times> = times.iter().map(|(known, _)| *known).collect();
+        let ready: Vec<Times> = times.iter().map(|(_, ready)| *ready).collect();
         figures.push(Start::of(format!("{name} from the cache: described"), &known, None));
         figures.push(Start::of(format!("{name} from the cache: first call ended"), &ready, Some(0.003)));
     }
@@ -75,14 +89,17 @@ async fn loads(cache: &Path, effort: Effort) -> Vec<Start> {
     figures
 }
 
-/// Seconds until the engine is there; from then on, until the plugin is described; until it has answered a call.
-async fn load(cache: &Path, name: &str, bytes: &[u8]) -> (f64, f64, f64) {
-    let began = Instant::now();
+/// What it takes until the engine is there; from then on, until the plugin is described; until it has answered a call.
+async fn load(cache: &Path, name: &str, bytes: &[u8]) -> (Times, Times, Times) {
+    let since = |(wall, cpu): (Instant, Duration)| {
+        (wall.elapsed().as_secs_f64(), (cpu::of_process() - cpu).as_secs_f64())
+    };
+    let began = (Instant::now(), cpu::of_process());
     let runtime = Runtime::new(Some(cache.to_owned())).expect("the runtime starts");
-    let engine = began.elapsed();
-    let began = Instant::now();
+    let engine = since(began);
+    let began = (Instant::now(), cpu::of_process());
     let plugin = runtime.load(name, bytes).await.expect("a bundled plugin loads");
-    let known = began.elapsed();
+    let known = since(began);
     // Params that it refuses at once: its code is mapped, bound, instantiated and run, and no more.
     let refused = match plugin.kind() {
         PluginKind::Step => {
@@ -90,7 +107,7 @@ async fn load(cache: &Path, name: &str, bytes: &[u8]) -> (f64, f64, f64) {
         }
         PluginKind::Transform => plugin.selects(&Value::Null, &Limits::default()).await.is_err(),
     };
-    let ready = began.elapsed();
+    let ready = since(began);
     assert!(refused, "`{name}` takes null for its params");
-    (engine.as_secs_f64(), known.as_secs_f64(), ready.as_secs_f64())
+    (engine, known, ready)
 }

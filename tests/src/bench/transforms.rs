@@ -5,7 +5,8 @@ use std::hint::black_box;
 use godwit_model::plugin::{Limits, Pipe};
 use godwit_plugin_mask_columns::MaskColumns;
 use godwit_runtime::Runtime;
-use godwit_sdk::{Transform, open_pipe};
+use godwit_sdk::open_pipe;
+use godwit_sdk::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Effort, median};
@@ -15,6 +16,31 @@ use crate::cpu;
 mod upper;
 
 pub use upper::Upper;
+
+/// Hands every chunk on.
+struct Echo;
+
+#[derive(Deserialize, JsonSchema)]
+struct NoParams {}
+
+impl Transform for Echo {
+    const NAME: &str = "echo-transform";
+    const VERSION: &str = "1.0.0";
+    const SUMMARY: &str = "what the guest of that name does";
+    type Params = NoParams;
+
+    fn open(_params: NoParams, _shape: Shape) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn push(&mut self, chunk: &[u8]) -> Result<Vec<u8>> {
+        Ok(chunk.to_vec())
+    }
+
+    fn finish(&mut self) -> Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+}
 
 /// What a transform gets at once.
 const CHUNK: usize = 1 << 20;
@@ -41,8 +67,9 @@ pub async fn measure(effort: Effort) -> Vec<Throughput> {
     }));
     let one = masks(json!({ "email": { "mask": "fixed", "value": "someone@example.com" } }));
     let hash = masks(json!({ "email": { "mask": "hash", "length": 16, "suffix": "@example.com" } }));
-    let upper = godwit_test_guests::UPPER_TRANSFORM;
+    let (echo, upper) = (godwit_test_guests::ECHO_TRANSFORM, godwit_test_guests::UPPER_TRANSFORM);
     vec![
+        compare::<Echo>(&runtime, "nothing done: the way alone", echo, &json!({}), effort).await,
         compare::<Upper>(&runtime, "upper case", upper, &json!({}), effort).await,
         compare::<MaskColumns>(&runtime, "mask-columns, fixed", mask, &one, effort).await,
         compare::<MaskColumns>(&runtime, "mask-columns, fixed + partial + null", mask, &cheap, effort).await,

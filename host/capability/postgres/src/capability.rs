@@ -349,8 +349,13 @@ impl Capability for Postgres {
         }
     }
 
-    fn names(&self, _effect: &Effect, preparation: &Preparation) -> Vec<String> {
-        copy::root(preparation).into_iter().collect()
+    fn names(&self, effect: &Effect, preparation: &Preparation, done: Option<&Done>) -> Option<Vec<String>> {
+        let noted = match &effect.action {
+            // Its table may be made by the same step: the load itself sees it first.
+            Action::LoadTable(_) => &done?.fingerprint,
+            _ => &preparation.before,
+        };
+        Some(copy::root(noted).into_iter().collect())
     }
 
     async fn perform(

@@ -123,12 +123,12 @@ pub fn prepare(scope: &StepScope, request: &CopyTable, table: &Table) -> Result<
     })
 }
 
-/// Where a preparation keeps the qualified name of a partition's root.
+/// Where a preparation, or an outcome's fingerprint, keeps the qualified name of a partition's root.
 pub const ROOT: &str = "root";
 
-/// The root of the partition that a prepared transfer reads, if it is one.
-pub fn root(preparation: &Preparation) -> Option<String> {
-    Some(preparation.before.get(ROOT)?.as_str()?.to_owned())
+/// The root of the partition that a transfer is of, by what was noted of it.
+pub fn root(noted: &Json) -> Option<String> {
+    Some(noted.get(ROOT)?.as_str()?.to_owned())
 }
 
 fn text_reason(

@@ -154,8 +154,12 @@ pub async fn text(
 }
 
 async fn through(pipes: &mut [Box<dyn Pipe>], chunk: &[u8]) -> Result<Vec<u8>> {
-    let mut text = chunk.to_vec();
-    for pipe in pipes {
+    let Some((first, others)) = pipes.split_first_mut() else { return Ok(chunk.to_vec()) };
+    if chunk.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut text = first.push(chunk).await?;
+    for pipe in others {
         if text.is_empty() {
             break;
         }

@@ -15,7 +15,7 @@ use super::custom::BlockReader;
 use super::dump::MAX_ROW;
 use super::{FilePlace, codec, io_error};
 use crate::catalog::Table;
-use crate::copy::{Fingerprint, Landing, PartDone};
+use crate::copy::{Fingerprint, Landing, PartDone, ROOT};
 use crate::digest::Format;
 use crate::emptying::Filled;
 use crate::errors::Failure;
@@ -110,10 +110,12 @@ impl Load<'_> {
                 found_rows: done.found_rows,
             },
         };
+        let mut fingerprint = serde_json::to_value(fingerprint).map_err(|e| Error::host(e.to_string()))?;
+        fingerprint[ROOT] = table.root.clone().into();
         Ok(Done {
             result: json!({ "rows": done.sum.rows, "bytes": done.sum.bytes }),
             evidence: Some(done.sum.evidence()),
-            fingerprint: serde_json::to_value(fingerprint).map_err(|e| Error::host(e.to_string()))?,
+            fingerprint,
             notes,
         })
     }

@@ -128,9 +128,9 @@ async fn undo(archive: &Archive, pg: &Postgres, performed: &[Performed]) {
 }
 
 #[tokio::test]
-async fn a_dumped_partition_is_known_by_its_root() {
+async fn a_partition_in_an_archive_is_known_by_its_root() {
     let archive = Archive::new("root").await;
-    archive.pair.from(
+    archive.pair.both(
         "CREATE TABLE visits (id int) PARTITION BY RANGE (id);
          CREATE TABLE visits_1 PARTITION OF visits FOR VALUES FROM (0) TO (10)",
     );
@@ -141,7 +141,15 @@ async fn a_dumped_partition_is_known_by_its_root() {
             request.source = table("source", name, &["id"]);
         }
         let done = archive.bench.run(&pg, &effect).await.unwrap();
-        assert_eq!(pg.names(&done.effect, &done.preparation), names);
+        assert_eq!(pg.names(&done.effect, &done.preparation, None).unwrap(), names);
+        // A load learns it from the table that it finds.
+        let mut effect = load(name, Compression::None, None);
+        if let Action::LoadTable(request) = &mut effect.action {
+            request.sink = table("sink", name, &["id"]);
+        }
+        let done = archive.bench.run(&pg, &effect).await.unwrap();
+        assert_eq!(pg.names(&done.effect, &done.preparation, None), None);
+        assert_eq!(pg.names(&done.effect, &done.preparation, done.done.as_ref()).unwrap(), names);
     }
 }
 

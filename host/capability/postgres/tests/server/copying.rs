@@ -109,7 +109,7 @@ async fn transforms_filters_and_triggers() {
     let done = bench.run(&pg, &effect).await.unwrap();
     assert_eq!(evidence(&done).items, 10000);
     assert_eq!(
-        pg.names(&done.effect, &done.preparation),
+        pg.names(&done.effect, &done.preparation, None).unwrap(),
         ["public.people"],
         "a partition is known by its root"
     );
