@@ -2,7 +2,6 @@
 //! servers.
 
 use std::path::Path;
-use std::process::Command;
 
 use godwit_lab::postgres::{Major, PASSWORD, PgServer, USER};
 use godwit_lab::sample::{self, DbEnv, Env};
