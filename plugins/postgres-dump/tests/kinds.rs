@@ -67,7 +67,7 @@ async fn round(major: Major, tool: Major, version: &str) {
     server.psql("shop", OTHER_KINDS).expect("the other kinds");
 
     let asked = Arc::clone(&server);
-    let host = MockHost::new().on_query(move |query| Some(rows(&asked, &query.sql)));
+    let host = MockHost::new().on_query(move |query| Some(rows(&asked, query.sql)));
     let with = json!({ "path": "all", "schema_only": true, "archive_version": version });
     mock::apply::<PostgresDump>(&host, &with).expect("a dump");
     let place = tempfile::tempdir().expect("a folder");

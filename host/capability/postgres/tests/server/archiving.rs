@@ -236,7 +236,7 @@ async fn a_resumed_dump_knows_its_own_file_and_its_snapshot() {
     archive.pair.from("DELETE FROM people WHERE id = 1");
     let pg = archive.process();
     let redo = pg.open_step(&archive.bench.scope, std::slice::from_ref(&dumped)).await.unwrap();
-    assert_eq!(redo, [effect.key.clone()]);
+    assert_eq!(redo, std::slice::from_ref(&effect.key));
     let again = pg.perform(&archive.bench.scope, &effect, &dumped.preparation, &book, true).await.unwrap();
     assert_eq!(again.evidence.as_ref().unwrap().items, 4999);
     assert!(again.notes.iter().any(|note| note.contains("begun again")), "{:?}", again.notes);
