@@ -153,6 +153,7 @@ delegate! {
         fn memos(run: &RunId, step: &StepId) -> Vec<(String, Json)>;
         fn effects(run: &RunId, step: &StepId) -> Vec<EffectRecord>;
         fn effect(run: &RunId, step: &StepId, key: &EffectKey) -> Option<EffectRecord>;
+        fn effects_from(run: &RunId, step: &StepId, from: &EffectKey, limit: u32) -> Vec<EffectRecord>;
         fn parts(run: &RunId, step: &StepId, key: &EffectKey) -> Vec<Part>;
         fn note(run: &RunId, step: &StepId, key: Option<&EffectKey>, name: &str) -> Option<Json>;
         fn undo_actions(undo_run: &RunId) -> Vec<UndoRecord>;

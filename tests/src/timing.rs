@@ -160,6 +160,15 @@ impl Journal for TimingJournal {
     async fn effect(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<Option<EffectRecord>> {
         self.time(self.inner.effect(run, step, key)).await
     }
+    async fn effects_from(
+        &self,
+        run: &RunId,
+        step: &StepId,
+        from: &EffectKey,
+        limit: u32,
+    ) -> Result<Vec<EffectRecord>> {
+        self.time(self.inner.effects_from(run, step, from, limit)).await
+    }
     async fn plan_parts(&self, run: &RunId, step: &StepId, key: &EffectKey, ranges: &[Json]) -> Result<()> {
         self.time(self.inner.plan_parts(run, step, key, ranges)).await
     }

@@ -10,7 +10,7 @@ use godwit_model::capability::{
     Bucketed, Cursor, FileStat, Listing, ObjectHead, Performed, PlannedFile, PresignedGet, StepScope,
 };
 use godwit_model::effect::{Action, Block, Effect, Evidence, Outcome};
-use godwit_model::journal::EffectStatus;
+use godwit_model::journal::{EffectRecord, EffectStatus};
 use godwit_model::plugin::{
     Access, ConnectionKind, Grant, HostError, HostResult, Level, Limits, Mode, StepHost,
 };
@@ -44,6 +44,7 @@ pub(crate) struct Session {
     logged: AtomicU64,
     /// Memos of a plan, which journals nothing.
     memos: Mutex<HashMap<String, Json>>,
+    ahead: tokio::sync::Mutex<Ahead>,
 }
 
 impl Session {
@@ -57,6 +58,7 @@ impl Session {
             asked: AtomicU64::new(0),
             logged: AtomicU64::new(0),
             memos: Mutex::default(),
+            ahead: tokio::sync::Mutex::default(),
         })
     }
 
@@ -122,16 +124,53 @@ impl Session {
     }
 
     async fn performed(&self, key: &EffectKey) -> Result<Option<Performed>> {
-        let record = self.rooms.journal.effect(&self.scope.run, &self.scope.step, key).await?;
-        Ok(record.map(|record| Performed {
-            done: match record.status {
-                EffectStatus::Done { done } => Some(done),
-                _ => None,
-            },
-            effect: record.effect,
-            preparation: record.preparation,
-            sequence: record.sequence,
-        }))
+        let (journal, run, step) = (&self.rooms.journal, &self.scope.run, &self.scope.step);
+        if !matches!(self.backing, Backing::Verify) {
+            return Ok(journal.effect(run, step, key).await?.map(performed));
+        }
+        // Nothing changes while a step is verified.
+        let mut ahead = self.ahead.lock().await;
+        if !ahead.page.contains_key(key) {
+            let count = ahead.next_count(key);
+            let records = journal.effects_from(run, step, key, count).await?;
+            ahead.page =
+                records.into_iter().map(|record| (record.effect.key.clone(), performed(record))).collect();
+        }
+        ahead.last = Some(key.clone());
+        Ok(ahead.page.get(key).cloned())
+    }
+}
+
+/// Effects that were read from the journal before they were asked for: a step that verifies thousands of objects asks
+/// for them in the order of their keys.
+#[derive(Default)]
+struct Ahead {
+    page: HashMap<EffectKey, Performed>,
+    count: u32,
+    last: Option<EffectKey>,
+}
+
+impl Ahead {
+    /// The most effects that are kept.
+    const MOST: u32 = 256;
+
+    /// How many to read from `key` on: more and more while keys come in order, one where they don't.
+    fn next_count(&mut self, key: &EffectKey) -> u32 {
+        let in_order = self.last.as_ref().is_some_and(|last| last < key);
+        self.count = if in_order { (self.count * 2).clamp(1, Self::MOST) } else { 1 };
+        self.count
+    }
+}
+
+fn performed(record: EffectRecord) -> Performed {
+    Performed {
+        done: match record.status {
+            EffectStatus::Done { done } => Some(done),
+            _ => None,
+        },
+        effect: record.effect,
+        preparation: record.preparation,
+        sequence: record.sequence,
     }
 }
 
@@ -394,5 +433,27 @@ impl StepHost for Session {
         self.alive()?;
         let grant = self.readable(slot, ConnectionKind::S3, Some(&at.bucket))?;
         self.rooms.capabilities.object_reads.presigned_get(grant, at).await.map_err(for_guest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_is_read_ahead_while_keys_come_in_order() {
+        let mut ahead = Ahead::default();
+        let mut counts = Vec::new();
+        for key in ["a", "b", "c", "d", "b", "c"] {
+            let key = EffectKey::from(key);
+            counts.push(ahead.next_count(&key));
+            ahead.last = Some(key);
+        }
+        assert_eq!(counts, [1, 2, 4, 8, 1, 2]);
+        for number in 0..20 {
+            let key = EffectKey::new(format!("d{number:02}"));
+            assert!(ahead.next_count(&key) <= Ahead::MOST);
+            ahead.last = Some(key);
+        }
     }
 }

@@ -296,6 +296,21 @@ async fn effects_come_back_whole_in_order(journal: &dyn Journal) {
         let one = journal.effect(&run, &step, &record.effect.key).await.expect("read");
         assert_same(&one.as_ref(), &Some(record));
     }
+    let mut keys: Vec<EffectKey> = records.iter().map(|record| record.effect.key.clone()).collect();
+    keys.sort();
+    for (first, limit, expected) in [(0, 9, &keys[..]), (1, 1, &keys[1..2]), (2, 2, &keys[2..]), (0, 0, &[])]
+    {
+        let page = journal.effects_from(&run, &step, &keys[first], limit).await.expect("read");
+        let found: Vec<EffectKey> = page.iter().map(|record| record.effect.key.clone()).collect();
+        assert_eq!(found, expected, "{limit} from {}", keys[first]);
+        for record in &page {
+            let one = journal.effect(&run, &step, &record.effect.key).await.expect("read");
+            assert_same(&one.as_ref(), &Some(record));
+        }
+    }
+    let between = format!("{}0", keys[0]).as_str().into();
+    let page = journal.effects_from(&run, &step, &between, 1).await.expect("read");
+    assert_eq!(page[0].effect.key, keys[1], "a key that isn't there");
 }
 
 async fn contents_are_not_journalled(journal: &dyn Journal) {

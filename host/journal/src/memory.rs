@@ -284,6 +284,20 @@ impl Journal for MemoryJournal {
         Ok(found)
     }
 
+    async fn effects_from(
+        &self,
+        run: &RunId,
+        step: &StepId,
+        from: &EffectKey,
+        limit: u32,
+    ) -> Result<Vec<EffectRecord>> {
+        let mut effects = self.effects(run, step).await?;
+        effects.retain(|record| record.effect.key >= *from);
+        effects.sort_by(|a, b| a.effect.key.cmp(&b.effect.key));
+        effects.truncate(limit as usize);
+        Ok(effects)
+    }
+
     async fn plan_parts(&self, run: &RunId, step: &StepId, key: &EffectKey, ranges: &[Json]) -> Result<()> {
         self.write_run(run, |known| {
             let name = (step.clone(), key.clone());

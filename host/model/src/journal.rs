@@ -203,6 +203,14 @@ pub trait Journal: Send + Sync {
     /// In the order of submission.
     async fn effects(&self, run: &RunId, step: &StepId) -> Result<Vec<EffectRecord>>;
     async fn effect(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<Option<EffectRecord>>;
+    /// At most `limit` effects whose keys are `from` or come after it, in the order of the keys' bytes.
+    async fn effects_from(
+        &self,
+        run: &RunId,
+        step: &StepId,
+        from: &EffectKey,
+        limit: u32,
+    ) -> Result<Vec<EffectRecord>>;
 
     async fn plan_parts(&self, run: &RunId, step: &StepId, key: &EffectKey, ranges: &[Json]) -> Result<()>;
     async fn finish_part(

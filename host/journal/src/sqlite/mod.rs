@@ -286,6 +286,16 @@ impl Journal for SqliteJournal {
         self.reader.effect(run, step, key).await
     }
 
+    async fn effects_from(
+        &self,
+        run: &RunId,
+        step: &StepId,
+        from: &EffectKey,
+        limit: u32,
+    ) -> Result<Vec<EffectRecord>> {
+        self.reader.effects_from(run, step, from, limit).await
+    }
+
     async fn plan_parts(&self, run: &RunId, step: &StepId, key: &EffectKey, ranges: &[Json]) -> Result<()> {
         let ranges = ranges.iter().map(|range| to_json(range, "a part's range")).collect::<Result<_>>()?;
         self.write(Write::PlanParts { run: run.clone(), step: step.clone(), key: key.clone(), ranges }).await

@@ -218,6 +218,27 @@ impl Reader {
         row.map(|row| row.into_record(&self.path)).transpose()
     }
 
+    pub async fn effects_from(
+        &self,
+        run: &RunId,
+        step: &StepId,
+        from: &EffectKey,
+        limit: u32,
+    ) -> Result<Vec<EffectRecord>> {
+        let rows: Vec<EffectRow> = sqlx::query_as(
+            "SELECT request, sequence, effect, preparation, status, outcome, at FROM effects
+             WHERE run = ?1 AND step = ?2 AND key >= ?3 ORDER BY key LIMIT ?4",
+        )
+        .bind(run.as_str())
+        .bind(stored(step.as_str()).as_ref())
+        .bind(stored(from.as_str()).as_ref())
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(self.fault())?;
+        rows.into_iter().map(|row| row.into_record(&self.path)).collect()
+    }
+
     pub async fn parts(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<Vec<Part>> {
         let rows: Vec<(u32, String, Option<String>)> = sqlx::query_as(
             "SELECT parts.part, parts.range, parts.outcome FROM effects JOIN parts ON parts.effect = effects.id
