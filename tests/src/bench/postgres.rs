@@ -53,7 +53,7 @@ pub async fn report(program: &str, effort: Effort, sets: &[Set]) -> Result<(), S
         println!("\n{}: {size}, median of {}", set.title(), effort.rounds);
         println!(
             "  {:<34}{:>9}{:>9}{:>9}{:>12}{:>10}{:>10}",
-            "", "wall s", "data s", "rest s", "client CPU s", "peak MiB", "× godwit"
+            "", "wall s", "data s", "rest s", "CPU s", "peak MiB", "× godwit"
         );
         let world = World { program, source: &source, target: &target, database: name };
         let counts = ways::counts(&source, name)?;

@@ -57,7 +57,7 @@ impl Set {
                  CREATE TABLE embeddings (id bigint PRIMARY KEY, label text NOT NULL, embedding vector(384));
                  SELECT setseed(0.5);
                  INSERT INTO embeddings SELECT i, 'label ' || i,
-                   (SELECT array_agg((random() + 0 * i)::float4) FROM generate_series(1, 384))::vector
+                   (SELECT array_agg((random() + 0 * (i + d))::float4) FROM generate_series(1, 384) d)::vector
                  FROM generate_series(1, {}) i;
                  SET maintenance_work_mem = '1GB';
                  CREATE INDEX embeddings_hnsw ON embeddings USING hnsw (embedding vector_cosine_ops)",

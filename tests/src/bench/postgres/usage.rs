@@ -20,6 +20,8 @@ pub struct Spent {
 pub fn measure(mut command: Command) -> Result<Spent, String> {
     let log = tempfile::NamedTempFile::new().map_err(|e| e.to_string())?;
     let errors = log.reopen().map_err(|e| e.to_string())?;
+    // pgcopydb ends its whole process group when it fails.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
     let began = Instant::now();
     let child = command.spawn().map_err(|e| format!("{command:?}: {e}"))?;

@@ -85,13 +85,13 @@ impl Way {
             format!("pg_dump --section=pre-data -d '{from}' | psql -X -q -v ON_ERROR_STOP=1 -d '{to}'");
         match self {
             Self::BinaryFloor | Self::TextFloor => {
-                shell(world, &schema).status().map_err(|e| e.to_string())?;
+                prepare(shell(world, &schema))?;
                 measure(shell(world, &pipes(world, &from, &to, self == Self::BinaryFloor)?))
             }
             Self::IndexFloor => {
                 let made = format!("{schema} && pg_dump -Fc -f {dir}/post --section=post-data -d '{from}'");
-                shell(world, &made).status().map_err(|e| e.to_string())?;
-                shell(world, &pipes(world, &from, &to, true)?).status().map_err(|e| e.to_string())?;
+                prepare(shell(world, &made))?;
+                prepare(shell(world, &pipes(world, &from, &to, true)?))?;
                 measure(shell(world, &format!("pg_restore -j{JOBS} -d '{to}' {dir}/post")))
             }
             Self::DumpPipe => {
@@ -107,7 +107,7 @@ impl Way {
                 world,
                 &format!(
                     "pgcopydb clone --source '{from}' --target '{to}' --dir {dir}/pgcopydb --table-jobs {JOBS} \
-                     --index-jobs {JOBS} --skip-extensions --no-owner --no-acl --not-consistent"
+                     --index-jobs {JOBS} --no-owner --no-acl --not-consistent"
                 ),
             )),
             Self::Godwit => {
@@ -131,6 +131,11 @@ fn shell(world: &World<'_>, script: &str) -> Command {
     // pgcopydb runs the pg_dump and pg_restore that it finds here.
     command.env("PG_CONFIG", Path::new(world.source.bin_dir()).join("pg_config"));
     command
+}
+
+/// What has to be there before the clock runs.
+fn prepare(command: Command) -> Result<(), String> {
+    measure(command).map(drop)
 }
 
 /// One pipe for each table, after the other.
