@@ -73,7 +73,7 @@ struct State {
     running: usize,
     sequence: u64,
     errors: u64,
-    first_error: Option<Error>,
+    first_error: Option<(EffectKey, Error)>,
     /// Decided to be cancelled, not yet journalled so.
     cancelled: Vec<(EffectKey, String)>,
     transfers: Vec<Transfer>,
@@ -264,12 +264,8 @@ impl Queue {
         self.wait_while(|state| state.unfinished > 0).await?;
         let state = self.lock();
         // Errors that were borne let the others go on; the step fails all the same.
-        if let Some(error) = &state.first_error {
-            let more = match state.errors {
-                1 => error.clone(),
-                n => error.clone().context(format!("{n} effects failed, the first of them")),
-            };
-            return Err(more);
+        if let Some(error) = state.failure(None) {
+            return Err(error);
         }
         let forgotten: Vec<&EffectKey> = {
             let mut keys: Vec<&EffectRecord> =
@@ -287,6 +283,19 @@ impl Queue {
             .hint("its decisions changed in between; undo the run and start anew, or ask the plugin's author to keep them by `memo`"));
         }
         Ok(())
+    }
+
+    /// The error that a step ends with whose plugin gave up and `said` why. The effects that are under way end first, so
+    /// that the journal knows of them.
+    pub async fn give_up(self: &Arc<Self>, said: Error) -> Error {
+        let ended = self.wait_while(|state| state.unfinished > 0).await;
+        if said.fault == Fault::Host {
+            return said;
+        }
+        match ended {
+            Err(stopped) => stopped,
+            Ok(()) => self.lock().failure(Some(&said)).unwrap_or(said),
+        }
     }
 
     /// Drops what is being performed. What was intended stays in the journal for a resume.
@@ -475,9 +484,7 @@ impl Queue {
             let mut state = self.lock();
             if let Err(error) = &outcome {
                 state.errors += 1;
-                state
-                    .first_error
-                    .get_or_insert_with(|| error.clone().context(format!("effect `{}`", effect.key)));
+                state.first_error.get_or_insert_with(|| (effect.key.clone(), error.clone()));
             }
             state.end(&effect.key, outcome, end);
             if state.errors > self.policy.max_errors {
@@ -556,6 +563,20 @@ impl State {
             self.unnamed.insert(key, self.transfers.len());
         }
         self.transfers.push(transfer);
+    }
+
+    /// What the step failed of: the first effect that did, in the plugin's words where it `said` more about just that
+    /// error, else under the effect's key.
+    fn failure(&self, said: Option<&Error>) -> Option<Error> {
+        let (key, first) = self.first_error.as_ref()?;
+        let error = match said {
+            Some(said) if explains(said, first) => said.clone(),
+            _ => first.clone().context(format!("effect `{key}`")),
+        };
+        Some(match self.errors {
+            1 => error,
+            n => error.context(format!("{n} effects failed, the first of them")),
+        })
     }
 
     fn enqueue(&mut self, effect: Effect, preparation: Preparation, resumed: bool) {
@@ -669,6 +690,14 @@ impl State {
     fn take_cancelled(&mut self) -> Vec<(EffectKey, String)> {
         std::mem::take(&mut self.cancelled)
     }
+}
+
+/// Whether a plugin's error is that of the effect with an explanation before it. An error that a plugin passes on keeps
+/// the words it was told at its end.
+fn explains(said: &Error, effect: &Error) -> bool {
+    said.kind == effect.kind
+        && said.message.len() > effect.message.len()
+        && said.message.ends_with(&effect.message)
 }
 
 fn check_predecessors(state: &State, in_batch: &HashSet<EffectKey>, effect: &Effect) -> Result<()> {

@@ -496,19 +496,7 @@ impl Engine {
                     transforms.check(&step.id, &queue.transfers())?;
                     Ok(value)
                 }
-                Err(error) => {
-                    // The effects that are under way end first, so that the journal knows of them; the effect's own
-                    // error says more than what the guest made of it.
-                    match queue.finish().await {
-                        Err(first)
-                            if error.fault != Fault::Host
-                                && first.kind != godwit_model::ErrorKind::Conflict =>
-                        {
-                            Err(first)
-                        }
-                        _ => Err(error),
-                    }
-                }
+                Err(error) => Err(queue.give_up(error).await),
             }
         };
         let result = tokio::select! {

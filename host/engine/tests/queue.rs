@@ -78,15 +78,16 @@ fn copy(key: &str) -> Effect {
     }
 }
 
-/// A step plugin that submits batches, waits for all, and hands on the first error.
+/// A step plugin that submits batches, waits for all, and hands on the first error with `words` before it.
 struct Closure {
     digest: Digest,
     manifest: Manifest,
     batches: Mutex<Vec<Vec<Effect>>>,
+    words: Option<&'static str>,
 }
 
 impl Closure {
-    fn new(batches: Vec<Vec<Effect>>) -> Arc<Self> {
+    fn new(batches: Vec<Vec<Effect>>, words: Option<&'static str>) -> Arc<Self> {
         let slot = |name: &str, kind| SlotSpec {
             name: SlotName::new(name),
             kind,
@@ -102,7 +103,7 @@ impl Closure {
             params_schema: Json::Bool(true),
             outputs_schema: Json::Bool(true),
         };
-        Arc::new(Self { digest: Digest::of(b"closure"), manifest, batches: Mutex::new(batches) })
+        Arc::new(Self { digest: Digest::of(b"closure"), manifest, batches: Mutex::new(batches), words })
     }
 
     fn info(&self) -> PluginInfo {
@@ -144,7 +145,8 @@ impl Plugin for Closure {
         loop {
             let outcomes = host.next(8).await.map_err(from_host)?;
             if outcomes.is_empty() {
-                return first.map_or(Ok(Json::Null), Err);
+                let Some(error) = first else { return Ok(Json::Null) };
+                return Err(self.words.iter().fold(error, |error: Error, words| error.context(words)));
             }
             for outcome in outcomes {
                 if let Err(error) = outcome.result {
@@ -172,7 +174,8 @@ struct Selecting(Manifest);
 
 impl Selecting {
     fn new() -> Arc<Self> {
-        let Manifest { version, summary, params_schema, .. } = Closure::new(Vec::new()).manifest.clone();
+        let Manifest { version, summary, params_schema, .. } =
+            Closure::new(Vec::new(), None).manifest.clone();
         let (name, outputs_schema) = ("selecting".into(), Json::Null);
         Arc::new(Self(Manifest { name, version, summary, slots: Vec::new(), params_schema, outputs_schema }))
     }
@@ -417,6 +420,7 @@ struct Bench {
     counting: Arc<Counting>,
     run: RunId,
     on_failure: &'static str,
+    words: Option<&'static str>,
     transforms: Json,
     answer: Answer,
 }
@@ -428,13 +432,14 @@ impl Bench {
             counting: Arc::new(counting),
             run: RunId::new("20261120-000000-test"),
             on_failure: "\"stop\"",
+            words: None,
             transforms: json!([]),
             answer: Answer::No,
         }
     }
 
     fn engine(&self, batches: Vec<Vec<Effect>>) -> Engine {
-        let plugins = Only(Closure::new(batches));
+        let plugins = Only(Closure::new(batches, self.words));
         let text = RECIPE.replace("ON_FAILURE", self.on_failure);
         let text = text.replace("TRANSFORMS", &self.transforms.to_string());
         let source = Source::new("queue.json", text);
@@ -520,6 +525,21 @@ async fn a_failed_predecessor_cancels_what_comes_after_and_the_journal_says_so()
     assert_eq!(performed.iter().filter(|(key, _)| key == "other").count(), 1);
     assert!(performed.contains(&("a".to_owned(), true)), "a failed effect may have happened: {performed:?}");
     assert!(performed.contains(&("b".to_owned(), false)), "a cancelled one has not: {performed:?}");
+}
+
+#[tokio::test]
+async fn a_step_fails_in_the_words_of_its_plugin_or_under_the_key_of_the_effect() {
+    let refused =
+        || Counting::default().fail("a", vec![Error::failed("no such type").hint("make it").code("42704")]);
+    let mut bench = Bench::new(refused());
+    let end = bench.start(vec![vec![effect("a", &[], "")]]).await;
+    assert_eq!(failure(&end).message, "effect `a`: no such type");
+    bench = Bench::new(refused());
+    bench.words = Some("TABLE newer can't be restored");
+    let end = bench.start(vec![vec![effect("a", &[], "")]]).await;
+    let error = failure(&end);
+    assert_eq!(error.message, "TABLE newer can't be restored: no such type");
+    assert_eq!((error.hint.as_deref(), error.code.as_deref()), (Some("make it"), Some("42704")));
 }
 
 #[tokio::test]

@@ -26,17 +26,7 @@ pub enum Work {
 
 /// Submits the units and waits for all of them. An error names the entry that it came of.
 pub fn submit<H: Host>(host: &H, units: &[Unit]) -> Result<()> {
-    godwit_pg_catalog::submit_explained(
-        host,
-        units,
-        |unit| effect(host, unit),
-        |unit, error| {
-            let error = explain(unit, error);
-            // A host may show the effect's own error in the place of this one.
-            host.log(Level::Warn, error.message());
-            error
-        },
-    )
+    godwit_pg_catalog::submit_explained(host, units, |unit| effect(host, unit), explain)
 }
 
 fn effect<H: Host>(host: &H, unit: &Unit) -> Result<H::Effect> {
