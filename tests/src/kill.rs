@@ -1,14 +1,12 @@
 //! A journal that ends its process with SIGKILL around one of its writes.
 
-use std::sync::Arc;
+use std::future::Future;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
-use godwit_model::capability::Part;
-use godwit_model::journal::{
-    Accepted, EffectRecord, EffectStatus, Intent, Journal, RunRecord, RunStatus, StepRecord, UndoRecord,
-};
-use godwit_model::{EffectKey, Error, Json, Result, RunId, StepId};
+use godwit_model::Result;
+
+use crate::around::{Around, WRITES};
 
 /// At which write the process ends, and on which side of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,25 +44,20 @@ impl Moment {
     }
 }
 
-/// Counts the writes of the journal it wraps.
-pub struct KillingJournal {
-    inner: Arc<dyn Journal>,
+/// Counts the writes of a journal, and ends the process at one of them.
+pub struct Killing {
     moment: Option<Moment>,
     writes: AtomicU64,
     /// Those of the method that the moment names.
     named: AtomicU64,
     /// Where the count is written at each write, so that a test knows how many there are.
-    count_file: Option<std::path::PathBuf>,
+    count_file: Option<PathBuf>,
 }
 
-impl KillingJournal {
+impl Killing {
     /// Without a moment it never ends the process.
-    pub fn new(
-        inner: Arc<dyn Journal>,
-        moment: Option<Moment>,
-        count_file: Option<std::path::PathBuf>,
-    ) -> Self {
-        Self { inner, moment, writes: AtomicU64::new(0), named: AtomicU64::new(0), count_file }
+    pub fn new(moment: Option<Moment>, count_file: Option<PathBuf>) -> Self {
+        Self { moment, writes: AtomicU64::new(0), named: AtomicU64::new(0), count_file }
     }
 
     /// Called before each write; tells whether the process is to end after it.
@@ -89,6 +82,25 @@ impl KillingJournal {
     }
 }
 
+impl Around for Killing {
+    async fn write<T: Send>(
+        &self,
+        method: &'static str,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let dies = self.before(method);
+        let result = call.await;
+        if dies {
+            die();
+        }
+        result
+    }
+
+    async fn read<T: Send>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        call.await
+    }
+}
+
 #[allow(unsafe_code)]
 fn die() -> ! {
     // SAFETY: kill and getpid have no preconditions; SIGKILL leaves no code of this process to run.
@@ -98,64 +110,5 @@ fn die() -> ! {
     // The signal ends every thread; this one may be scheduled once more before it arrives.
     loop {
         std::thread::park();
-    }
-}
-
-/// The journal of [`KillingJournal`]: every method goes to the one inside, and those that write are counted.
-macro_rules! delegate {
-    (
-        writes { $(fn $write:ident($($write_arg:ident: $write_type:ty),*) -> $write_result:ty;)* }
-        reads { $(fn $read:ident($($read_arg:ident: $read_type:ty),*) -> $read_result:ty;)* }
-    ) => {
-        /// The methods that write.
-        const WRITES: &[&str] = &[$(stringify!($write)),*];
-
-        #[async_trait]
-        impl Journal for KillingJournal {
-            $(async fn $write(&self, $($write_arg: $write_type),*) -> Result<$write_result> {
-                let dies = self.before(stringify!($write));
-                let result = self.inner.$write($($write_arg),*).await;
-                if dies {
-                    die();
-                }
-                result
-            })*
-            $(async fn $read(&self, $($read_arg: $read_type),*) -> Result<$read_result> {
-                self.inner.$read($($read_arg),*).await
-            })*
-        }
-    };
-}
-
-delegate! {
-    writes {
-        fn insert_run(run: &RunRecord) -> ();
-        fn set_run_status(run: &RunId, status: RunStatus, error: Option<&Error>) -> ();
-        fn own_run(run: &RunId, owner: &str) -> ();
-        fn accept(run: &RunId, accepted: &[Accepted]) -> ();
-        fn forget(run: &RunId) -> ();
-        fn put_step(run: &RunId, step: &StepRecord) -> ();
-        fn memo(run: &RunId, step: &StepId, key: &str, value: &Json) -> Json;
-        fn intend(run: &RunId, step: &StepId, batch: &[Intent]) -> ();
-        fn settle(run: &RunId, step: &StepId, key: &EffectKey, status: &EffectStatus) -> ();
-        fn plan_parts(run: &RunId, step: &StepId, key: &EffectKey, ranges: &[Json]) -> ();
-        fn finish_part(run: &RunId, step: &StepId, key: &EffectKey, index: u32, outcome: &Json) -> ();
-        fn reset_parts(run: &RunId, step: &StepId, key: &EffectKey) -> ();
-        fn set_note(run: &RunId, step: &StepId, key: Option<&EffectKey>, name: &str, value: &Json) -> ();
-        fn plan_undo(undo_run: &RunId, actions: &[UndoRecord]) -> ();
-        fn finish_undo(undo_run: &RunId, step: &StepId, key: &EffectKey, result: &Json) -> ();
-    }
-    reads {
-        fn run(run: &RunId) -> Option<RunRecord>;
-        fn runs() -> Vec<RunRecord>;
-        fn steps(run: &RunId) -> Vec<StepRecord>;
-        fn kept_memo(run: &RunId, step: &StepId, key: &str) -> Option<Json>;
-        fn memos(run: &RunId, step: &StepId) -> Vec<(String, Json)>;
-        fn effects(run: &RunId, step: &StepId) -> Vec<EffectRecord>;
-        fn effect(run: &RunId, step: &StepId, key: &EffectKey) -> Option<EffectRecord>;
-        fn effects_from(run: &RunId, step: &StepId, from: &EffectKey, limit: u32) -> Vec<EffectRecord>;
-        fn parts(run: &RunId, step: &StepId, key: &EffectKey) -> Vec<Part>;
-        fn note(run: &RunId, step: &StepId, key: Option<&EffectKey>, name: &str) -> Option<Json>;
-        fn undo_actions(undo_run: &RunId) -> Vec<UndoRecord>;
     }
 }

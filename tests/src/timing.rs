@@ -3,17 +3,13 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use godwit_model::capability::Part;
-use godwit_model::journal::{
-    Accepted, EffectRecord, EffectStatus, Intent, Journal, RunRecord, RunStatus, StepRecord, UndoRecord,
-};
-use godwit_model::{EffectKey, Error, Json, Result, RunId, StepId};
+use godwit_model::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::around::Around;
 use crate::cpu;
 
 /// What a process paid for its journal.
@@ -28,9 +24,8 @@ pub struct JournalTimes {
     pub process_cpu: f64,
 }
 
-/// Times the calls of the journal it wraps, and leaves the sum in a file when it is dropped.
-pub struct TimingJournal {
-    inner: Arc<dyn Journal>,
+/// Times the calls of a journal, and leaves the sum in a file when it is dropped.
+pub struct Timing {
     file: PathBuf,
     state: Mutex<State>,
 }
@@ -45,9 +40,9 @@ struct State {
     since: Option<Instant>,
 }
 
-impl TimingJournal {
-    pub fn new(inner: Arc<dyn Journal>, file: PathBuf) -> Self {
-        Self { inner, file, state: Mutex::default() }
+impl Timing {
+    pub fn new(file: PathBuf) -> Self {
+        Self { file, state: Mutex::default() }
     }
 
     async fn time<F: Future>(&self, call: F) -> F::Output {
@@ -69,10 +64,10 @@ impl TimingJournal {
 }
 
 /// A call that is under way; also one that is given up ends.
-struct Open<'a>(&'a TimingJournal);
+struct Open<'a>(&'a Timing);
 
 impl<'a> Open<'a> {
-    fn new(journal: &'a TimingJournal) -> Self {
+    fn new(journal: &'a Timing) -> Self {
         let mut state = journal.lock();
         state.calls += 1;
         state.open += 1;
@@ -93,7 +88,7 @@ impl Drop for Open<'_> {
     }
 }
 
-impl Drop for TimingJournal {
+impl Drop for Timing {
     fn drop(&mut self) {
         let state = self.lock();
         // sqlx calls the threads that it gives to SQLite `sqlx-sqlite-worker-N`; Linux keeps 15 characters.
@@ -110,116 +105,16 @@ impl Drop for TimingJournal {
     }
 }
 
-#[async_trait]
-impl Journal for TimingJournal {
-    async fn insert_run(&self, run: &RunRecord) -> Result<()> {
-        self.time(self.inner.insert_run(run)).await
-    }
-    async fn set_run_status(&self, run: &RunId, status: RunStatus, error: Option<&Error>) -> Result<()> {
-        self.time(self.inner.set_run_status(run, status, error)).await
-    }
-    async fn own_run(&self, run: &RunId, owner: &str) -> Result<()> {
-        self.time(self.inner.own_run(run, owner)).await
-    }
-    async fn accept(&self, run: &RunId, accepted: &[Accepted]) -> Result<()> {
-        self.time(self.inner.accept(run, accepted)).await
-    }
-    async fn run(&self, run: &RunId) -> Result<Option<RunRecord>> {
-        self.time(self.inner.run(run)).await
-    }
-    async fn runs(&self) -> Result<Vec<RunRecord>> {
-        self.time(self.inner.runs()).await
-    }
-    async fn forget(&self, run: &RunId) -> Result<()> {
-        self.time(self.inner.forget(run)).await
-    }
-    async fn put_step(&self, run: &RunId, step: &StepRecord) -> Result<()> {
-        self.time(self.inner.put_step(run, step)).await
-    }
-    async fn steps(&self, run: &RunId) -> Result<Vec<StepRecord>> {
-        self.time(self.inner.steps(run)).await
-    }
-    async fn memo(&self, run: &RunId, step: &StepId, key: &str, value: &Json) -> Result<Json> {
-        self.time(self.inner.memo(run, step, key, value)).await
-    }
-    async fn kept_memo(&self, run: &RunId, step: &StepId, key: &str) -> Result<Option<Json>> {
-        self.time(self.inner.kept_memo(run, step, key)).await
-    }
-    async fn memos(&self, run: &RunId, step: &StepId) -> Result<Vec<(String, Json)>> {
-        self.time(self.inner.memos(run, step)).await
-    }
-    async fn intend(&self, run: &RunId, step: &StepId, batch: &[Intent]) -> Result<()> {
-        self.time(self.inner.intend(run, step, batch)).await
-    }
-    async fn settle(&self, run: &RunId, step: &StepId, key: &EffectKey, status: &EffectStatus) -> Result<()> {
-        self.time(self.inner.settle(run, step, key, status)).await
-    }
-    async fn effects(&self, run: &RunId, step: &StepId) -> Result<Vec<EffectRecord>> {
-        self.time(self.inner.effects(run, step)).await
-    }
-    async fn effect(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<Option<EffectRecord>> {
-        self.time(self.inner.effect(run, step, key)).await
-    }
-    async fn effects_from(
+impl Around for Timing {
+    async fn write<T: Send>(
         &self,
-        run: &RunId,
-        step: &StepId,
-        from: &EffectKey,
-        limit: u32,
-    ) -> Result<Vec<EffectRecord>> {
-        self.time(self.inner.effects_from(run, step, from, limit)).await
+        _method: &'static str,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        self.time(call).await
     }
-    async fn plan_parts(&self, run: &RunId, step: &StepId, key: &EffectKey, ranges: &[Json]) -> Result<()> {
-        self.time(self.inner.plan_parts(run, step, key, ranges)).await
-    }
-    async fn finish_part(
-        &self,
-        run: &RunId,
-        step: &StepId,
-        key: &EffectKey,
-        index: u32,
-        outcome: &Json,
-    ) -> Result<()> {
-        self.time(self.inner.finish_part(run, step, key, index, outcome)).await
-    }
-    async fn reset_parts(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<()> {
-        self.time(self.inner.reset_parts(run, step, key)).await
-    }
-    async fn parts(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<Vec<Part>> {
-        self.time(self.inner.parts(run, step, key)).await
-    }
-    async fn set_note(
-        &self,
-        run: &RunId,
-        step: &StepId,
-        key: Option<&EffectKey>,
-        name: &str,
-        value: &Json,
-    ) -> Result<()> {
-        self.time(self.inner.set_note(run, step, key, name, value)).await
-    }
-    async fn note(
-        &self,
-        run: &RunId,
-        step: &StepId,
-        key: Option<&EffectKey>,
-        name: &str,
-    ) -> Result<Option<Json>> {
-        self.time(self.inner.note(run, step, key, name)).await
-    }
-    async fn plan_undo(&self, undo_run: &RunId, actions: &[UndoRecord]) -> Result<()> {
-        self.time(self.inner.plan_undo(undo_run, actions)).await
-    }
-    async fn finish_undo(
-        &self,
-        undo_run: &RunId,
-        step: &StepId,
-        key: &EffectKey,
-        result: &Json,
-    ) -> Result<()> {
-        self.time(self.inner.finish_undo(undo_run, step, key, result)).await
-    }
-    async fn undo_actions(&self, undo_run: &RunId) -> Result<Vec<UndoRecord>> {
-        self.time(self.inner.undo_actions(undo_run)).await
+
+    async fn read<T: Send>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        self.time(call).await
     }
 }

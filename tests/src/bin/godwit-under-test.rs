@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use godwit_cli::Hooks;
 use godwit_journal::MemoryJournal;
-use godwit_tests::kill::{KillingJournal, Moment};
-use godwit_tests::timing::TimingJournal;
+use godwit_tests::around::Wrapped;
+use godwit_tests::kill::{Killing, Moment};
+use godwit_tests::timing::Timing;
 
 fn main() -> std::process::ExitCode {
     let moment = match std::env::var("GODWIT_TEST_KILL") {
@@ -31,8 +32,11 @@ fn main() -> std::process::ExitCode {
         wrap_journal: Some(Arc::new(move |journal| {
             let journal = if in_memory { Arc::new(MemoryJournal::new()) } else { journal };
             match &times_file {
-                Some(file) => Arc::new(TimingJournal::new(journal, file.clone())),
-                None => Arc::new(KillingJournal::new(journal, moment.clone(), count_file.clone())),
+                Some(file) => Arc::new(Wrapped { inner: journal, around: Timing::new(file.clone()) }),
+                None => Arc::new(Wrapped {
+                    inner: journal,
+                    around: Killing::new(moment.clone(), count_file.clone()),
+                }),
             }
         })),
     };
