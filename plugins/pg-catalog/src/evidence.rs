@@ -1,33 +1,172 @@
-//! Checks of transfers by their evidence.
+//! Comparing transfers by their evidence: what was sent against what the sink holds.
 
 use godwit_sdk::host::Host;
-use godwit_sdk::types::{Check, Error, Result};
+use godwit_sdk::types::{Check, Error, Evidence, Result};
+
+/// The algorithm whose digests add up modulo 2^128 (WIT, `types.evidence`).
+const SUMMABLE: &str = "rows-xxh3-128";
+
+/// The rows that one or several transfers sent into one table, against what is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    pub transfers: usize,
+    /// Rows that were sent, as far as there is evidence.
+    pub rows: u64,
+    /// The digest of what was sent, where there is one for all of it.
+    pub digest: Option<String>,
+    pub finding: Finding,
+}
+
+/// What a comparison came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    Alike,
+    /// As many rows, with another digest.
+    Different {
+        there: String,
+    },
+    /// Another number of rows.
+    Count {
+        there: u64,
+    },
+    /// As many rows, and no digests that could be compared.
+    CountAlone(Incomparable),
+    /// The transfer of this key isn't done.
+    Unsent {
+        key: String,
+    },
+    /// The sink is gone.
+    Gone {
+        why: String,
+    },
+}
+
+/// Why digests can't be compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incomparable {
+    NoDigest,
+    /// They were made in two ways, named here.
+    Algorithms {
+        sent: String,
+        there: String,
+    },
+    /// Those of several transfers don't add up under this algorithm.
+    NotSummable(String),
+}
+
+/// Compares the rows that transfers sent into one table, all by way of the sink of the last one.
+pub fn compare<H: Host>(host: &H, keys: &[String]) -> Result<Comparison> {
+    let mut done = Comparison { transfers: keys.len(), rows: 0, digest: None, finding: Finding::Alike };
+    let mut sent = Vec::new();
+    for key in keys {
+        let Some(evidence) = host.evidence(key)? else {
+            done.finding = Finding::Unsent { key: key.clone() };
+            return Ok(done);
+        };
+        done.rows = done.rows.saturating_add(evidence.items);
+        sent.push(evidence);
+    }
+    let Some(last) = keys.last() else { return Ok(done) };
+    let there = match host.observe(last) {
+        Err(Error::Missing(why)) => {
+            done.finding = Finding::Gone { why };
+            return Ok(done);
+        }
+        other => other?,
+    };
+    let digest = total(&sent);
+    done.digest = digest.clone().ok();
+    done.finding = match digest {
+        _ if done.rows != there.items => Finding::Count { there: there.items },
+        Err(why) => Finding::CountAlone(why),
+        Ok(_) if there.digest.is_empty() => Finding::CountAlone(Incomparable::NoDigest),
+        Ok(digest) if algorithm(&digest) != algorithm(&there.digest) => {
+            let [sent, there] = [&digest, &there.digest].map(|digest| algorithm(digest).to_owned());
+            Finding::CountAlone(Incomparable::Algorithms { sent, there })
+        }
+        Ok(digest) if digest == there.digest => Finding::Alike,
+        Ok(_) => Finding::Different { there: there.digest },
+    };
+    Ok(done)
+}
+
+/// One digest for all of several transfers.
+fn total(sent: &[Evidence]) -> std::result::Result<String, Incomparable> {
+    if sent.iter().any(|evidence| evidence.digest.is_empty()) {
+        return Err(Incomparable::NoDigest);
+    }
+    if let [alone] = sent {
+        return Ok(alone.digest.clone());
+    }
+    let mut sum = 0_u128;
+    for evidence in sent {
+        let number = evidence.digest.strip_prefix(SUMMABLE).and_then(|rest| rest.strip_prefix(':'));
+        let number = number.and_then(|hex| u128::from_str_radix(hex, 16).ok());
+        let why = || Incomparable::NotSummable(algorithm(&evidence.digest).to_owned());
+        sum = sum.wrapping_add(number.ok_or_else(why)?);
+    }
+    Ok(format!("{SUMMABLE}:{sum:032x}"))
+}
+
+impl Comparison {
+    /// The verdict, as a check named after the table.
+    pub fn check(&self, table: &str) -> Check {
+        let name = format!("rows of {table}");
+        let by = match self.transfers {
+            1 => String::new(),
+            several => format!(" by {several} transfers"),
+        };
+        let counted = format!("{} rows{by}", self.rows);
+        let digest = self.digest.as_deref().map(short);
+        let detail = match &digest {
+            Some(digest) => format!("{counted}, digest {digest}"),
+            None => counted.clone(),
+        };
+        match &self.finding {
+            Finding::Alike => Check::passed(name).detail(detail),
+            Finding::Different { there } => {
+                let sent = digest.unwrap_or_default();
+                let why = format!("the rows differ: digest {sent} was sent, there are now {}", short(there));
+                Check::failed(name, why).detail(detail)
+            }
+            Finding::Count { there } => {
+                Check::failed(name, format!("{} rows were sent, there are now {there}", self.rows))
+            }
+            Finding::CountAlone(why) => Check::not_comparable(name, why.to_string()).detail(counted),
+            Finding::Unsent { key } => {
+                let why = format!("the transfer `{key}` has left no evidence; resume the run");
+                Check::failed(name, why)
+            }
+            Finding::Gone { why } => Check::failed(name, why.clone()),
+        }
+    }
+}
+
+impl std::fmt::Display for Incomparable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let alone = "only the number of rows was compared";
+        match self {
+            Self::NoDigest => write!(f, "the transfer has no digest; {alone}"),
+            Self::Algorithms { sent, there } => {
+                write!(
+                    f,
+                    "the transfer's digest is by `{sent}`, that of the rows there by `{there}`; {alone}"
+                )
+            }
+            Self::NotSummable(algorithm) => {
+                write!(f, "digests by `{algorithm}` of several transfers don't add up; {alone}")
+            }
+        }
+    }
+}
 
 /// What was sent by a transfer against what its sink holds: a check named after the table.
 pub fn rows<H: Host>(host: &H, table: &str, key: &str) -> Result<Check> {
-    let name = format!("rows of {table}");
-    let Some(sent) = host.evidence(key)? else {
-        return Ok(Check::failed(name, format!("the transfer `{key}` has left no evidence; resume the run")));
-    };
-    let there = match host.observe(key) {
-        Err(Error::Missing(why)) => return Ok(Check::failed(name, why)),
-        other => other?,
-    };
-    let detail = format!("{} rows, digest {}", sent.items, short(&sent.digest));
-    if sent.items != there.items {
-        let why = format!("{} rows were sent, there are now {}", sent.items, there.items);
-        return Ok(Check::failed(name, why));
-    }
-    if sent.digest.is_empty() {
-        let why = "the transfer has no digest; only the number of rows was compared";
-        return Ok(Check::not_comparable(name, why).detail(format!("{} rows", sent.items)));
-    }
-    let why = format!(
-        "the rows differ: digest {} was sent, there are now {}",
-        short(&sent.digest),
-        short(&there.digest)
-    );
-    Ok(Check::that(name, sent.digest == there.digest, why).detail(detail))
+    Ok(compare(host, &[key.to_owned()])?.check(table))
+}
+
+fn algorithm(digest: &str) -> &str {
+    digest.split_once(':').map_or(digest, |(algorithm, _)| algorithm)
 }
 
 /// The algorithm and the first digits of a digest.
@@ -35,5 +174,28 @@ pub fn short(digest: &str) -> String {
     match digest.split_once(':') {
         Some((algorithm, hex)) => format!("{algorithm}:{}", hex.get(..12).unwrap_or(hex)),
         None => digest.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(digest: &str) -> Evidence {
+        Evidence { items: 1, bytes: 1, digest: digest.to_owned() }
+    }
+
+    #[test]
+    fn sums_wrap_around_and_keep_to_one_algorithm() {
+        let top = evidence("rows-xxh3-128:ffffffffffffffffffffffffffffffff");
+        let two = evidence("rows-xxh3-128:00000000000000000000000000000002");
+        let one = "rows-xxh3-128:00000000000000000000000000000001";
+        assert_eq!(total(&[top.clone(), two.clone()]).as_deref(), Ok(one));
+        assert_eq!(total(&[evidence("sha256:00")]).as_deref(), Ok("sha256:00"));
+        let other = total(&[top.clone(), evidence("sha256:00")]);
+        assert_eq!(other, Err(Incomparable::NotSummable("sha256".to_owned())));
+        // A longer name that begins alike is another algorithm.
+        assert!(total(&[two.clone(), evidence("rows-xxh3-128b:01")]).is_err());
+        assert_eq!(total(&[two, evidence("")]), Err(Incomparable::NoDigest));
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use godwit_pg_catalog::{Catalog, ColumnRow, Target, evidence};
+use godwit_pg_catalog::evidence::{self, Finding};
+use godwit_pg_catalog::{Catalog, ColumnRow, Target};
 use godwit_sdk::prelude::*;
 
 use crate::archive::Archive;
@@ -45,11 +46,15 @@ fn rows<H: Host>(
     table: &RestoredTable,
 ) -> Result<Check> {
     let label = format!("{}.{}", table.schema, table.name);
-    let check = match table.keys.as_slice() {
-        [key] => evidence::rows(host, &label, key)?,
-        keys => several(host, &label, keys, in_one_order(choice, table))?,
-    };
-    let Verdict::Failed(why) = &check.verdict else { return Ok(check) };
+    let found = evidence::compare(host, &table.keys)?;
+    let check = found.check(&label);
+    if !matches!(found.finding, Finding::Different { .. }) {
+        return Ok(check);
+    }
+    if found.transfers > 1 && !in_one_order(choice, table) {
+        let why = "the number of rows is right; digests can't be compared, since partitions have their columns in other orders";
+        return Ok(Check::not_comparable(check.name, why));
+    }
     // As many rows, in other words: as far as the words may differ for the same values, nothing is proven either way.
     let doubtful: Vec<&str> = catalog
         .relations
@@ -60,7 +65,7 @@ fn rows<H: Host>(
         .filter(|column| depends_on_settings(column))
         .map(|column| column.name.as_str())
         .collect();
-    if doubtful.is_empty() || !why.starts_with("the rows differ") {
+    if doubtful.is_empty() {
         return Ok(check);
     }
     let why = format!(
@@ -86,49 +91,6 @@ fn in_one_order(choice: Option<&Choice<'_>>, table: &RestoredTable) -> bool {
     orders.sort_unstable();
     orders.dedup();
     orders.len() == 1
-}
-
-/// One table that was filled by several transfers: their evidence adds up (a sum modulo 2¹²⁸).
-fn several<H: Host>(host: &H, table: &str, keys: &[String], in_one_order: bool) -> Result<Check> {
-    let name = format!("rows of {table}");
-    let Some(last) = keys.last() else { return Ok(Check::passed(name)) };
-    let mut items = 0_u64;
-    let mut sum = Some(0_u128);
-    for key in keys {
-        let Some(sent) = host.evidence(key)? else {
-            return Ok(Check::failed(
-                name,
-                format!("the transfer `{key}` has left no evidence; resume the run"),
-            ));
-        };
-        items = items.saturating_add(sent.items);
-        sum = sum.and_then(|sum| Some(sum.wrapping_add(number(&sent.digest)?)));
-    }
-    let there = match host.observe(last) {
-        Err(Error::Missing(why)) => return Ok(Check::failed(name, why)),
-        other => other?,
-    };
-    if items != there.items {
-        return Ok(Check::failed(name, format!("{items} rows were sent, there are now {}", there.items)));
-    }
-    let detail = format!("{items} rows by {} transfers", keys.len());
-    if !in_one_order {
-        let why = "the number of rows is right; digests can't be compared, since partitions have their columns in other orders";
-        return Ok(Check::not_comparable(name, why).detail(detail));
-    }
-    Ok(match (sum, number(&there.digest)) {
-        (Some(sent), Some(there)) => {
-            Check::that(name, sent == there, "the rows differ: their digests do").detail(detail)
-        }
-        _ => {
-            Check::not_comparable(name, "the transfers have no digest; only the number of rows was compared")
-                .detail(detail)
-        }
-    })
-}
-
-fn number(digest: &str) -> Option<u128> {
-    u128::from_str_radix(digest.split_once(':')?.1, 16).ok()
 }
 
 /// Whether every relation of the archive is there, by kind.
