@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_sdk::host::{Host, HostExt};
-use godwit_sdk::types::{Error, Result};
+use godwit_sdk::types::{Error, Execute, Result, Undo};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Catalog;
 use crate::graph::build;
 use crate::kind::Kind;
 use crate::order::sort;
+use crate::pattern::matches;
 use crate::rows::{Oid, RelationRow};
 use crate::sql;
+use crate::units::{Unit, analyze};
 
 /// Fails where a table of the target holds rows.
 pub fn empty<H: Host>(host: &H, slot: &str, tables: &[&RelationRow]) -> Result<()> {
@@ -111,6 +113,47 @@ fn family(catalog: &Catalog, relation: Oid) -> BTreeSet<Oid> {
     found
 }
 
+/// The columns of `there` that rows with the columns `given` fill; else a fault that says what of them can't be filled, or
+/// can't be left empty. `origin` is where the rows come from: `source`.
+pub fn columns(
+    catalog: &Catalog,
+    there: &RelationRow,
+    given: &[String],
+    origin: &str,
+) -> Result<Vec<String>, String> {
+    let theirs = catalog.columns_of(there.oid);
+    let mut missing = Vec::new();
+    for name in given {
+        match theirs.iter().find(|column| column.name == *name) {
+            Some(column) if column.generated.is_empty() => {}
+            Some(_) => missing.push(format!("`{name}` is generated in the target")),
+            None => missing.push(format!("`{name}` is missing in the target")),
+        }
+    }
+    for column in theirs.iter().filter(|column| !given.contains(&column.name)) {
+        let filled = !column.identity.is_empty() || !column.generated.is_empty() || column.default.is_some();
+        if column.not_null && !filled {
+            missing.push(format!("`{}` of the target is NOT NULL, and the {origin} has none", column.name));
+        }
+    }
+    if missing.is_empty() {
+        Ok(given.to_vec())
+    } else {
+        Err(format!("table {}: {}", there.label(), missing.join(", ")))
+    }
+}
+
+/// Fails where a pattern of `keep` names no table of the target.
+pub fn check_keep(catalog: &Catalog, keep: &[String]) -> Result<()> {
+    let idle = |pattern: &&String| !catalog.relations.iter().any(|r| matches(pattern, &r.schema, &r.name));
+    match keep.iter().find(idle) {
+        Some(pattern) => {
+            Err(Error::Invalid(format!("`keep` names `{pattern}`, but the target has no such table")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A trigger that fires on rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
@@ -123,11 +166,11 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    pub fn off(&self) -> String {
+    fn off(&self) -> String {
         format!("ALTER TABLE {} DISABLE TRIGGER {}", self.table, self.name)
     }
 
-    pub fn on(&self) -> String {
+    fn on(&self) -> String {
         format!("ALTER TABLE {} {} TRIGGER {}", self.table, self.word, self.name)
     }
 }
@@ -149,6 +192,45 @@ pub fn triggers(catalog: &Catalog, tables: &[&RelationRow]) -> Vec<Trigger> {
             })
         })
         .collect()
+}
+
+/// The key of the unit that disables triggers.
+const OFF: &str = "triggers/off";
+
+/// What has to be done before rows come: triggers are kept from firing.
+pub fn begin<W: From<Execute>>(triggers: &[Trigger]) -> Option<Unit<W>> {
+    let (off, on) = switches(triggers)?;
+    Some(Unit::statements(OFF.to_owned(), BTreeSet::new(), off, Undo::Statements(on)))
+}
+
+/// What has to be done once the rows are there, all of it after `rows`: materialized views are filled, one after the other
+/// as they are given, triggers fire again, and the planner's statistics are taken of `tables`. Names are qualified and
+/// quoted.
+pub fn end<W: From<Execute>>(
+    triggers: &[Trigger],
+    views: &[String],
+    tables: &[String],
+    rows: &BTreeSet<String>,
+) -> Vec<Unit<W>> {
+    let mut units = Vec::new();
+    let mut before = rows.clone();
+    for view in views {
+        let key = format!("refresh/{view}");
+        let statements = vec![format!("REFRESH MATERIALIZED VIEW {view}")];
+        units.push(Unit::refresh(key.clone(), before.clone(), statements));
+        before.insert(key);
+    }
+    if let Some((off, on)) = switches(triggers) {
+        units.push(Unit::statements("triggers/on".to_owned(), rows.clone(), on, Undo::Statements(off)));
+    }
+    units.extend(analyze(tables, rows));
+    units
+}
+
+/// The statements that disable the triggers, and those that enable them again.
+fn switches(triggers: &[Trigger]) -> Option<(Vec<String>, Vec<String>)> {
+    let both = || triggers.iter().map(|trigger| (trigger.off(), trigger.on())).unzip();
+    (!triggers.is_empty()).then(both)
 }
 
 /// The materialized views of the target that are filled, those that others read first.

@@ -34,4 +34,4 @@ pub use order::{late, sort};
 pub use queries::USER_SCHEMA;
 pub use rows::*;
 pub use target::{Target, TargetMemo};
-pub use units::{Unit, frontier, submit, submit_explained};
+pub use units::{Unit, analyze, frontier, submit, submit_explained};

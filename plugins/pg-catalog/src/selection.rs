@@ -27,6 +27,12 @@ pub struct Selection {
     pub exclude: Vec<String>,
 }
 
+impl From<&Selection> for Patterns {
+    fn from(selection: &Selection) -> Self {
+        Self { include: selection.include.clone(), exclude: selection.exclude.clone() }
+    }
+}
+
 /// What the copy relies on while the source is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -57,11 +63,22 @@ impl Reliance {
 
 /// The filter that two selections make.
 pub fn filter(schemas: &Selection, tables: &Selection) -> Filter {
-    let patterns = |selection: &Selection| Patterns {
-        include: selection.include.clone(),
-        exclude: selection.exclude.clone(),
-    };
-    Filter { schemas: patterns(schemas), tables: patterns(tables) }
+    Filter { schemas: schemas.into(), tables: tables.into() }
+}
+
+/// Fails where the params that say which half of a database is meant contradict each other.
+pub fn check_halves(schema_only: bool, data_only: bool, keep: &[String]) -> Result<()> {
+    if schema_only && data_only {
+        return Err(Error::Invalid(
+            "`schema_only` and `data_only` exclude each other; set one of them".into(),
+        ));
+    }
+    if !keep.is_empty() && !data_only {
+        return Err(Error::Invalid(
+            "`keep` names tables of a schema that exists; it belongs to `data_only`, which is not set".into(),
+        ));
+    }
+    Ok(())
 }
 
 /// Fails where `skip` names a kind that can't be left out.

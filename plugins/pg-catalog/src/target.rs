@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_sdk::host::{Host, HostExt};
-use godwit_sdk::types::Result;
+use godwit_sdk::types::{Error, Mode, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{release, server_version};
@@ -41,6 +41,33 @@ pub struct TargetMemo {
     pub version: u32,
     pub schemas: BTreeSet<String>,
     pub extensions: BTreeMap<String, String>,
+}
+
+impl TargetMemo {
+    /// What the target had when the step began, once it is known that nothing stands in the way: `obstacles` are told as
+    /// the `conflict` that `refusal` makes of them. A database that an earlier step is yet to make will be as initdb
+    /// makes it.
+    pub fn take<H: Host>(
+        host: &H,
+        slot: &str,
+        obstacles: impl FnOnce(&Target) -> Vec<String>,
+        refusal: impl FnOnce(&str) -> String,
+    ) -> Result<Self> {
+        let read = || -> Result<Self> {
+            let target = Target::read(host, slot)?;
+            let obstacles = obstacles(&target);
+            if obstacles.is_empty() {
+                return Ok(target.memo());
+            }
+            Err(Error::Conflict(refusal(&obstacles.join("; "))))
+        };
+        match host.memo("target", read) {
+            Err(Error::Pending(_)) if host.mode() == Mode::Plan => {
+                Ok(Self { schemas: BTreeSet::from(["public".to_owned()]), ..Self::default() })
+            }
+            other => other,
+        }
+    }
 }
 
 impl Target {

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use godwit_sdk::host::Host;
-use godwit_sdk::types::{Error, Mode, Outcome, Result};
+use godwit_sdk::types::{Error, Execute, Mode, Outcome, Result, Undo};
 
 /// Effects to a submission: each is one durable commit of the journal.
 const SUBMISSION: usize = 1000;
+/// Relations to a transaction of ANALYZE, which holds its locks to the end.
+const ANALYZED: usize = 50;
 
 /// One effect to be; `W` says what it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,31 @@ pub struct Unit<W> {
     pub key: String,
     pub after: BTreeSet<String>,
     pub work: W,
+}
+
+impl<W: From<Execute>> Unit<W> {
+    /// Statements in one transaction.
+    pub fn statements(key: String, after: BTreeSet<String>, statements: Vec<String>, undo: Undo) -> Self {
+        Self { key, after, work: Execute::atomic(statements, undo).into() }
+    }
+
+    /// What is made of copied rows by a REFRESH, and so is done again whenever they are. The view itself goes with the
+    /// undo of what made it.
+    pub fn refresh(key: String, after: BTreeSet<String>, statements: Vec<String>) -> Self {
+        let request = Execute { data_dependent: true, ..Execute::atomic(statements, Undo::Nothing) };
+        Self { key, after, work: request.into() }
+    }
+}
+
+/// The units that take the planner's statistics of relations, whose names are qualified and quoted.
+pub fn analyze<W: From<Execute>>(names: &[String], after: &BTreeSet<String>) -> Vec<Unit<W>> {
+    let batches = names.chunks(ANALYZED).enumerate();
+    batches
+        .map(|(number, names)| {
+            let statements = names.iter().map(|name| format!("ANALYZE {name}")).collect();
+            Unit::statements(format!("analyze/{:04}", number + 1), after.clone(), statements, Undo::Nothing)
+        })
+        .collect()
 }
 
 /// The keys of the units that no other waits for: whoever waits for these waits for all.

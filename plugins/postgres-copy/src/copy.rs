@@ -1,9 +1,7 @@
 //! Copying a schema, with its rows or without.
 
-use std::collections::BTreeSet;
-
 use godwit_pg_catalog::selection::{DROPPED, Wanted, select};
-use godwit_pg_catalog::{Catalog, Defaults, Graph, Kind, Target, TargetMemo, sort};
+use godwit_pg_catalog::{Catalog, Defaults, Kind, TargetMemo, sort};
 use godwit_sdk::prelude::*;
 
 use crate::layout::{self, Sizes};
@@ -22,7 +20,17 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     };
     let (mut graph, skipped) = select(host, SOURCE, &catalog, &wanted, "copied")?;
     let order = sort(&mut graph)?;
-    let target = target(host, &graph)?;
+    let target = TargetMemo::take(
+        host,
+        TARGET,
+        |target| target.obstacles(&graph),
+        |why| {
+            format!(
+                "the target can't take the copy: {why}; nothing was touched. Empty the target or choose another one, or leave \
+                 objects out by `tables`, `schemas` or `skip`"
+            )
+        },
+    )?;
     let sizes: Sizes = host.memo("sizes", || Ok(layout::sizes(&catalog)))?;
     let units = layout::lay_out(&catalog, &graph, &order, params, &target, &sizes);
     submit(host, &units, params.consistency())?;
@@ -52,30 +60,6 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
             .map(|what| (*what).to_owned())
             .collect(),
     })
-}
-
-/// What the target had when the step began, once it is known that nothing stands in the way.
-fn target<H: Host>(host: &H, graph: &Graph) -> Result<TargetMemo> {
-    let read = || -> Result<TargetMemo> {
-        let target = Target::read(host, TARGET)?;
-        let obstacles = target.obstacles(graph);
-        if obstacles.is_empty() {
-            return Ok(target.memo());
-        }
-        Err(Error::Conflict(format!(
-            "the target can't take the copy: {}; nothing was touched. Empty the target or choose another one, or leave \
-             objects out by `tables`, `schemas` or `skip`",
-            obstacles.join("; ")
-        )))
-    };
-    match host.memo("target", read) {
-        // The database comes into being by an earlier step: it will be as initdb makes it.
-        Err(Error::Pending(_)) if host.mode() == Mode::Plan => {
-            let schemas = BTreeSet::from(["public".to_owned()]);
-            Ok(TargetMemo { schemas, ..TargetMemo::default() })
-        }
-        other => other,
-    }
 }
 
 /// Submits the units and waits for all of them.

@@ -53,13 +53,7 @@ fn decide<H: Host>(host: &H, params: &Params) -> Result<Decision> {
     let names: Vec<(&str, &str)> =
         source.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str())).collect();
     filter.check(&schemas, &names)?;
-    for pattern in &params.keep {
-        if !target.relations.iter().any(|r| matches(pattern, &r.schema, &r.name)) {
-            return Err(Error::Invalid(format!(
-                "`keep` names `{pattern}`, but the target has no such table"
-            )));
-        }
-    }
+    fill::check_keep(&target, &params.keep)?;
     let mut decision = Decision::default();
     let mut faults = Vec::new();
     // (source, target) of each table whose rows move.
@@ -78,7 +72,7 @@ fn decide<H: Host>(host: &H, params: &Params) -> Result<Decision> {
             .iter()
             .find(|r| r.is_table() && r.schema == table.schema && r.name == table.name)
         {
-            Some(there) => match columns(&source, table, &target, there) {
+            Some(there) => match fill::columns(&target, there, &filled(&source, table), "source") {
                 Ok(columns) => {
                     let only = source.relations.iter().any(|r| r.parents.contains(&table.oid));
                     let (schema, name) = (table.schema.clone(), table.name.clone());
@@ -123,6 +117,12 @@ fn decide<H: Host>(host: &H, params: &Params) -> Result<Decision> {
     Ok(decision)
 }
 
+/// The columns of a table that rows fill.
+fn filled(catalog: &Catalog, table: &RelationRow) -> Vec<String> {
+    let columns = catalog.columns_of(table.oid).iter();
+    columns.filter(|column| column.generated.is_empty()).map(|column| column.name.clone()).collect()
+}
+
 /// A table and what it is a partition of.
 fn lineage<'a>(catalog: &'a Catalog, table: &'a RelationRow) -> Vec<(&'a str, &'a str)> {
     let mut names = Vec::new();
@@ -138,54 +138,9 @@ fn lineage<'a>(catalog: &'a Catalog, table: &'a RelationRow) -> Vec<(&'a str, &'
     names
 }
 
-/// The columns that both sides have, in the source's order; a fault where one is missing or can't be left empty.
-fn columns(
-    source: &Catalog,
-    from: &RelationRow,
-    target: &Catalog,
-    to: &RelationRow,
-) -> Result<Vec<String>, String> {
-    let theirs = target.columns_of(to.oid);
-    let mut columns = Vec::new();
-    let mut missing = Vec::new();
-    for column in source.columns_of(from.oid).iter().filter(|c| c.generated.is_empty()) {
-        match theirs.iter().find(|c| c.name == column.name) {
-            Some(there) if there.generated.is_empty() => columns.push(column.name.clone()),
-            Some(_) => missing.push(format!("`{}` is generated in the target", column.name)),
-            None => missing.push(format!("`{}` is missing in the target", column.name)),
-        }
-    }
-    for column in theirs {
-        let filled = !column.identity.is_empty() || !column.generated.is_empty() || column.default.is_some();
-        if column.not_null
-            && !filled
-            && !columns.contains(&column.name)
-            && !missing.iter().any(|m| m.contains(&column.name))
-        {
-            missing.push(format!("`{}` of the target is NOT NULL, and the source has none", column.name));
-        }
-    }
-    if missing.is_empty() {
-        Ok(columns)
-    } else {
-        Err(format!("table {}: {}", from.label(), missing.join(", ")))
-    }
-}
-
 fn lay_out(decision: &Decision) -> Vec<Unit> {
-    let mut units = Vec::new();
-    let execute = |key: &str, after: BTreeSet<String>, statements: Vec<String>, undo: Undo| Unit {
-        key: key.to_owned(),
-        after,
-        work: Work::Execute(Execute::atomic(statements, undo)),
-    };
-    let off: Vec<String> = decision.triggers.iter().map(Trigger::off).collect();
-    let on: Vec<String> = decision.triggers.iter().map(Trigger::on).collect();
-    let mut first = BTreeSet::new();
-    if !off.is_empty() {
-        units.push(execute("triggers/off", BTreeSet::new(), off.clone(), Undo::Statements(on.clone())));
-        first.insert("triggers/off".to_owned());
-    }
+    let mut units: Vec<Unit> = fill::begin(&decision.triggers).into_iter().collect();
+    let first: BTreeSet<String> = units.iter().map(|unit| unit.key.clone()).collect();
     let keys: Vec<String> = decision.tables.iter().map(|t| copy_key(&t.schema, &t.name)).collect();
     for (table, key) in decision.tables.iter().zip(&keys) {
         let mut after = first.clone();
@@ -203,27 +158,8 @@ fn lay_out(decision: &Decision) -> Vec<Unit> {
         let work = Work::Sequences(decision.sequences.clone());
         units.push(Unit { key: "sequences".to_owned(), after: all.clone(), work });
     }
-    let mut before = all.clone();
-    for view in &decision.views {
-        let key = format!("refresh/{view}");
-        let request = Execute {
-            data_dependent: true,
-            ..Execute::atomic(vec![format!("REFRESH MATERIALIZED VIEW {view}")], Undo::Nothing)
-        };
-        units.push(Unit { key: key.clone(), after: before.clone(), work: Work::Execute(request) });
-        before.insert(key);
-    }
-    if !on.is_empty() {
-        units.push(execute("triggers/on", all.clone(), on, Undo::Statements(off)));
-    }
-    let analyze: Vec<String> = decision
-        .tables
-        .iter()
-        .map(|table| format!("ANALYZE {}", sql::qualified(&table.schema, &table.name)))
-        .collect();
-    for (number, statements) in analyze.chunks(50).enumerate() {
-        let key = format!("analyze/{:04}", number + 1);
-        units.push(execute(&key, all.clone(), statements.to_vec(), Undo::Nothing));
-    }
+    let tables: Vec<String> =
+        decision.tables.iter().map(|table| sql::qualified(&table.schema, &table.name)).collect();
+    units.extend(fill::end(&decision.triggers, &decision.views, &tables, &all));
     units
 }

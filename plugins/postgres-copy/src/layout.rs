@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_catalog::index_build::{IndexBuild, memory_for_vectors, settings};
-use godwit_pg_catalog::{Catalog, Graph, Kind, NodeId, Oid, Phase, TargetMemo, frontier, late, sql};
+use godwit_pg_catalog::{Catalog, Graph, Kind, NodeId, Oid, Phase, TargetMemo, analyze, frontier, late, sql};
 use godwit_sdk::prelude::*;
 
 use crate::params::Params;
@@ -184,8 +184,7 @@ impl Layout<'_> {
             self.of_node.insert(*id, key.clone());
         }
         if !statements.is_empty() {
-            let work = Work::Execute(Execute::atomic(statements, Undo::Statements(undo)));
-            self.units.push(Unit { key: key.clone(), after, work });
+            self.units.push(Unit::statements(key.clone(), after, statements, Undo::Statements(undo)));
         } else {
             // Nothing to do, so nothing to wait for either.
             for id in nodes {
@@ -426,12 +425,8 @@ impl Layout<'_> {
             }
             let name = sql::qualified(&node.schema, &node.name);
             let key = format!("refresh/{}", node.label());
-            let request = Execute {
-                data_dependent: true,
-                // The view itself goes with the undo of what made it.
-                ..Execute::atomic(vec![format!("REFRESH MATERIALIZED VIEW {name}")], Undo::Nothing)
-            };
-            self.units.push(Unit { key: key.clone(), after, work: Work::Execute(request) });
+            let statements = vec![format!("REFRESH MATERIALIZED VIEW {name}")];
+            self.units.push(Unit::refresh(key.clone(), after, statements));
             self.of_node.insert(*id, key.clone());
             self.copies.insert(node.oid, key);
         }
@@ -478,19 +473,16 @@ impl Layout<'_> {
             .copied()
             .filter(|oid| self.below(*oid).iter().any(|below| foreign.contains(below)))
             .collect();
-        let statements: Vec<String> = self
+        let names: Vec<String> = self
             .catalog
             .relations
             .iter()
             .filter(|r| !r.partition || r.parents.iter().any(|parent| above.contains(parent)))
             .filter(|r| self.tables.contains(&r.oid) || self.copies.contains_key(&r.oid))
             .filter(|r| !above.contains(&r.oid))
-            .map(|r| format!("ANALYZE {}", sql::qualified(&r.schema, &r.name)))
+            .map(|r| sql::qualified(&r.schema, &r.name))
             .collect();
         let all = frontier(&self.units);
-        for (number, statements) in statements.chunks(BATCH / 4).enumerate() {
-            let work = Work::Execute(Execute::atomic(statements.to_vec(), Undo::Nothing));
-            self.units.push(Unit { key: format!("analyze/{:04}", number + 1), after: all.clone(), work });
-        }
+        self.units.extend(analyze(&names, &all));
     }
 }

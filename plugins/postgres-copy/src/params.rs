@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use godwit_pg_catalog::Rights;
 use godwit_pg_catalog::index_build::{IndexBuild, check_memory};
 use godwit_pg_catalog::pattern::Filter;
-use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_skip, filter};
+use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_halves, check_skip, filter};
 use godwit_sdk::prelude::*;
 
 /// Params of `postgres-copy`.
@@ -35,17 +35,7 @@ pub struct Params {
 impl Params {
     /// Checks what the JSON Schema can't say.
     pub fn check(&self) -> Result<()> {
-        if self.schema_only && self.data_only {
-            return Err(Error::Invalid(
-                "`schema_only` and `data_only` exclude each other; set one of them".into(),
-            ));
-        }
-        if !self.keep.is_empty() && !self.data_only {
-            return Err(Error::Invalid(
-                "`keep` names tables of a schema that exists; it belongs to `data_only`, which is not set"
-                    .into(),
-            ));
-        }
+        check_halves(self.schema_only, self.data_only, &self.keep)?;
         if self.data_only && (self.owners || self.privileges) {
             return Err(Error::Invalid(
                 "`owners` and `privileges` are of objects that are made; they don't go with `data_only`"

@@ -15,6 +15,12 @@ pub enum Work {
     Sequences(Vec<(String, String)>),
 }
 
+impl From<Execute> for Work {
+    fn from(request: Execute) -> Self {
+        Self::Execute(request)
+    }
+}
+
 /// The effect of a unit.
 pub fn effect<H: Host>(unit: &Unit, host: &H, consistency: Consistency) -> Result<H::Effect> {
     let effect = match &unit.work {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use godwit_pg_archive::{Compressed, Version};
 use godwit_pg_catalog::pattern::Filter;
-use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_skip, filter};
+use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_halves, check_skip, filter};
 use godwit_sdk::prelude::*;
 
 /// What is made.
@@ -86,11 +86,7 @@ impl Params {
                 "`path` is empty; name the folder or file that is to be made, such as `backup`".into(),
             ));
         }
-        if self.schema_only && self.data_only {
-            return Err(Error::Invalid(
-                "`schema_only` and `data_only` exclude each other; set one of them".into(),
-            ));
-        }
+        check_halves(self.schema_only, self.data_only, &[])?;
         if self.format == Format::Plain {
             if self.compression.is_some_and(|method| method != Method::None) {
                 return Err(Error::Invalid(

@@ -188,8 +188,7 @@ fn left_out(toc: &Toc, params: &Params) -> Result<BTreeMap<i32, String>> {
             idle.join(", ")
         )));
     }
-    let patterns =
-        Patterns { include: params.tables.include.clone(), exclude: params.tables.exclude.clone() };
+    let patterns = Patterns::from(&params.tables);
     let roots = roots(toc);
     for entry in &toc.entries {
         if let Some((_, why)) = NEVER.iter().find(|(desc, _)| *desc == entry.desc) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use godwit_pg_archive::{CopyTarget, Entry, split};
+use godwit_pg_archive::{Entry, split};
 use godwit_pg_catalog::fill::{self, Trigger};
 use godwit_pg_catalog::{Catalog, RelationRow, SequencePosition, frontier, sequence_positions, sql};
 use godwit_sdk::prelude::*;
@@ -10,7 +10,7 @@ use godwit_sdk::prelude::*;
 use crate::TARGET;
 use crate::archive::Archive;
 use crate::choice::Choice;
-use crate::layout::{Plan, analyze, load_key, restored};
+use crate::layout::{Plan, load_key, restored};
 use crate::params::Params;
 use crate::units::{Unit, Work};
 
@@ -36,18 +36,8 @@ struct Load {
 
 pub fn lay_out<H: Host>(host: &H, archive: &Archive, choice: &Choice<'_>, params: &Params) -> Result<Plan> {
     let decision = host.memo("data-only", || decide(host, choice, params))?;
-    let mut plan = Plan::default();
-    let execute = |key: &str, after: BTreeSet<String>, statements: Vec<String>, undo: Undo| {
-        let request = Execute::atomic(statements, undo);
-        Unit { key: key.to_owned(), after, work: Work::Execute { request, entries: Vec::new() } }
-    };
-    let off: Vec<String> = decision.triggers.iter().map(Trigger::off).collect();
-    let on: Vec<String> = decision.triggers.iter().map(Trigger::on).collect();
-    let mut first = BTreeSet::new();
-    if !off.is_empty() {
-        plan.units.push(execute("triggers/off", BTreeSet::new(), off.clone(), Undo::Statements(on.clone())));
-        first.insert("triggers/off".to_owned());
-    }
+    let mut plan = Plan { units: fill::begin(&decision.triggers).into_iter().collect(), ..Plan::default() };
+    let first: BTreeSet<String> = plan.units.iter().map(|unit| unit.key.clone()).collect();
     let mut keys: Vec<String> = Vec::new();
     for load in &decision.loads {
         let found = choice.entries.iter().find(|entry| entry.dump_id == load.dump_id);
@@ -78,25 +68,12 @@ pub fn lay_out<H: Host>(host: &H, archive: &Archive, choice: &Choice<'_>, params
     let positions = positions(choice)?;
     if !positions.is_empty() {
         let before = decision.sequences.iter().map(SequencePosition::setval).collect();
-        plan.units.push(execute("sequences", all.clone(), positions, Undo::Statements(before)));
-    }
-    let mut before = all.clone();
-    for view in &decision.views {
-        let key = format!("refresh/{view}");
-        let request = Execute {
-            data_dependent: true,
-            ..Execute::atomic(vec![format!("REFRESH MATERIALIZED VIEW {view}")], Undo::Nothing)
-        };
-        let work = Work::Execute { request, entries: Vec::new() };
-        plan.units.push(Unit { key: key.clone(), after: before.clone(), work });
-        before.insert(key);
-    }
-    if !on.is_empty() {
-        plan.units.push(execute("triggers/on", all.clone(), on, Undo::Statements(off)));
+        let undo = Undo::Statements(before);
+        plan.units.push(Unit::statements("sequences".to_owned(), all.clone(), positions, undo));
     }
     let names: Vec<String> =
         plan.tables.iter().map(|table| sql::qualified(&table.schema, &table.name)).collect();
-    plan.units.extend(analyze(&names, &all));
+    plan.units.extend(fill::end(&decision.triggers, &decision.views, &names, &all));
     Ok(plan)
 }
 
@@ -122,14 +99,7 @@ fn of_sequences<'a>(choice: &'a Choice<'_>) -> impl Iterator<Item = &'a Entry> {
 
 fn decide<H: Host>(host: &H, choice: &Choice<'_>, params: &Params) -> Result<Decision> {
     let catalog = Catalog::read(host, TARGET)?;
-    for pattern in &params.keep {
-        if !catalog.relations.iter().any(|r| godwit_pg_catalog::pattern::matches(pattern, &r.schema, &r.name))
-        {
-            return Err(Error::Invalid(format!(
-                "`keep` names `{pattern}`, but the target has no such table"
-            )));
-        }
-    }
+    fill::check_keep(&catalog, &params.keep)?;
     let mut faults = Vec::new();
     // Several entries may go into one table, by way of a partitioned root.
     let mut loads: Vec<(i32, Vec<String>, &RelationRow)> = Vec::new();
@@ -140,7 +110,7 @@ fn decide<H: Host>(host: &H, choice: &Choice<'_>, params: &Params) -> Result<Dec
             .iter()
             .find(|r| r.is_table() && r.schema == target.schema && r.name == target.name);
         match there {
-            Some(there) => match columns(&catalog, there, target) {
+            Some(there) => match fill::columns(&catalog, there, &target.columns, "archive") {
                 Ok(columns) => loads.push((entry.dump_id, columns, there)),
                 Err(fault) => faults.push(fault),
             },
@@ -196,28 +166,4 @@ fn decide<H: Host>(host: &H, choice: &Choice<'_>, params: &Params) -> Result<Dec
         placed.push(own);
     }
     Ok(decision)
-}
-
-/// The columns that are loaded; a fault where the target lacks one, or has one that can't be left empty.
-fn columns(catalog: &Catalog, there: &RelationRow, target: &CopyTarget) -> Result<Vec<String>, String> {
-    let theirs = catalog.columns_of(there.oid);
-    let mut missing = Vec::new();
-    for name in &target.columns {
-        match theirs.iter().find(|column| column.name == *name) {
-            Some(column) if column.generated.is_empty() => {}
-            Some(_) => missing.push(format!("`{name}` is generated in the target")),
-            None => missing.push(format!("`{name}` is missing in the target")),
-        }
-    }
-    for column in theirs.iter().filter(|column| !target.columns.contains(&column.name)) {
-        let filled = !column.identity.is_empty() || !column.generated.is_empty() || column.default.is_some();
-        if column.not_null && !filled {
-            missing.push(format!("`{}` of the target is NOT NULL, and the archive has none", column.name));
-        }
-    }
-    if missing.is_empty() {
-        Ok(target.columns.clone())
-    } else {
-        Err(format!("table {}: {}", there.label(), missing.join(", ")))
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_archive::{Entry, Section, split};
 use godwit_pg_catalog::index_build::{IndexBuild, memory_for_vectors, settings};
-use godwit_pg_catalog::{TargetMemo, frontier, sql};
+use godwit_pg_catalog::{TargetMemo, analyze, frontier, sql};
 use godwit_sdk::prelude::*;
 
 use crate::archive::{Archive, Rows};
@@ -392,10 +392,12 @@ impl<'a> Layout<'a> {
                 entry,
             );
             self.made_by.insert(entry.dump_id, key.clone());
-            let entries = vec![(entry.title(), part.statements.clone())];
-            // The view itself goes with the undo of what made it.
-            let request = Execute { data_dependent: true, ..Execute::atomic(part.statements, Undo::Nothing) };
-            self.plan.units.push(Unit { key, after, work: Work::Execute { request, entries } });
+            let statements = part.statements.clone();
+            let mut unit: Unit = Unit::refresh(key, after, part.statements);
+            if let Work::Execute { entries, .. } = &mut unit.work {
+                *entries = vec![(entry.title(), statements)];
+            }
+            self.plan.units.push(unit);
         }
         Ok(())
     }
@@ -424,20 +426,6 @@ impl<'a> Layout<'a> {
         let after = frontier(&self.plan.units);
         self.plan.units.extend(analyze(&names, &after));
     }
-}
-
-/// The units that take statistics of relations.
-pub fn analyze(names: &[String], after: &BTreeSet<String>) -> Vec<Unit> {
-    let unit = |(number, names): (usize, &[String])| {
-        let statements = names.iter().map(|name| format!("ANALYZE {name}")).collect();
-        let request = Execute::atomic(statements, Undo::Nothing);
-        Unit {
-            key: format!("analyze/{:04}", number + 1),
-            after: after.clone(),
-            work: Work::Execute { request, entries: Vec::new() },
-        }
-    };
-    names.chunks(BATCH / 4).enumerate().map(unit).collect()
 }
 
 /// The key of the transfer into a table.

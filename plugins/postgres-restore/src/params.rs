@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use godwit_pg_catalog::index_build::{IndexBuild, check_memory};
-use godwit_pg_catalog::selection::{Selection, Skipped};
+use godwit_pg_catalog::selection::{Selection, Skipped, check_halves};
 use godwit_sdk::prelude::*;
 
 /// Params of `postgres-restore`.
@@ -41,17 +41,7 @@ impl Params {
                 "`path` is empty; name the archive's folder or file, such as `backup`".into(),
             ));
         }
-        if self.schema_only && self.data_only {
-            return Err(Error::Invalid(
-                "`schema_only` and `data_only` exclude each other; set one of them".into(),
-            ));
-        }
-        if !self.keep.is_empty() && !self.data_only {
-            return Err(Error::Invalid(
-                "`keep` names tables of a schema that exists; it belongs to `data_only`, which is not set"
-                    .into(),
-            ));
-        }
+        check_halves(self.schema_only, self.data_only, &self.keep)?;
         check_memory("index_build.memory", self.index_build.memory.as_deref())
     }
 

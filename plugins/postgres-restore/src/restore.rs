@@ -1,6 +1,6 @@
 //! Restoring an archive: what is read, what is decided, what is asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use godwit_pg_archive::Entry;
 use godwit_pg_catalog::selection::DROPPED;
@@ -8,7 +8,7 @@ use godwit_pg_catalog::{Target, TargetMemo};
 use godwit_sdk::prelude::*;
 
 use crate::archive::{Archive, Identity};
-use crate::choice::{Choice, choose, schemas};
+use crate::choice::{choose, schemas};
 use crate::layout::{Plan, lay_out};
 use crate::params::{Outputs, Params};
 use crate::units::submit;
@@ -30,7 +30,17 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     let Plan { units, mut tables } = if params.data_only {
         data_only::lay_out(host, &archive, &choice, params)?
     } else {
-        let target = target(host, &choice)?;
+        let target = TargetMemo::take(
+            host,
+            TARGET,
+            |target| obstacles(target, &choice.entries),
+            |why| {
+                format!(
+                    "the target can't take the archive: {why}; nothing was touched. Restore into an empty database, or into \
+                     a schema that is there by `data_only`; or leave entries out by `skip`"
+                )
+            },
+        )?;
         lay_out(&archive, &choice, params, &target)?
     };
     submit(host, &units)?;
@@ -46,30 +56,6 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         skipped: choice.skipped,
         dropped: DROPPED.iter().map(|what| (*what).to_owned()).collect(),
     })
-}
-
-/// What the target had when the step began, once it is known that nothing stands in the way.
-fn target<H: Host>(host: &H, choice: &Choice<'_>) -> Result<TargetMemo> {
-    let read = || -> Result<TargetMemo> {
-        let target = Target::read(host, TARGET)?;
-        let obstacles = obstacles(&target, &choice.entries);
-        if obstacles.is_empty() {
-            return Ok(target.memo());
-        }
-        Err(Error::Conflict(format!(
-            "the target can't take the archive: {}; nothing was touched. Restore into an empty database, or into a schema \
-             that is there by `data_only`; or leave entries out by `skip`",
-            obstacles.join("; ")
-        )))
-    };
-    match host.memo("target", read) {
-        // The database comes into being by an earlier step: it will be as initdb makes it.
-        Err(Error::Pending(_)) if host.mode() == Mode::Plan => {
-            let schemas = BTreeSet::from(["public".to_owned()]);
-            Ok(TargetMemo { schemas, ..TargetMemo::default() })
-        }
-        other => other,
-    }
 }
 
 /// Everything that keeps the entries from being restored, one sentence each.

@@ -24,6 +24,12 @@ pub enum Work {
     },
 }
 
+impl From<Execute> for Work {
+    fn from(request: Execute) -> Self {
+        Self::Execute { request, entries: Vec::new() }
+    }
+}
+
 /// Submits the units and waits for all of them. An error names the entry that it came of.
 pub fn submit<H: Host>(host: &H, units: &[Unit]) -> Result<()> {
     godwit_pg_catalog::submit_explained(host, units, |unit| effect(host, unit), explain)

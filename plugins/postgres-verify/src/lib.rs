@@ -5,7 +5,8 @@
 
 mod comparison;
 
-use godwit_pg_catalog::pattern::{Filter, Patterns};
+use godwit_pg_catalog::pattern::Filter;
+use godwit_pg_catalog::selection::{self, Selection};
 use godwit_sdk::prelude::*;
 
 pub use comparison::{KindOutcome, Outputs, SequenceOutcome, TableOutcome};
@@ -14,16 +15,6 @@ pub use comparison::{KindOutcome, Outputs, SequenceOutcome, TableOutcome};
 pub const SOURCE: &str = "source";
 /// The other side.
 pub const TARGET: &str = "target";
-
-/// Patterns of names: `*` stands for any text.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Selection {
-    /// Admits what matches any of these; empty admits everything.
-    pub include: Vec<String>,
-    /// Leaves out what matches any of these.
-    pub exclude: Vec<String>,
-}
 
 /// What to do about a table that only the target has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -75,11 +66,7 @@ impl Default for Params {
 
 impl Params {
     fn filter(&self) -> Filter {
-        let patterns = |selection: &Selection| Patterns {
-            include: selection.include.clone(),
-            exclude: selection.exclude.clone(),
-        };
-        Filter { schemas: patterns(&self.schemas), tables: patterns(&self.tables) }
+        selection::filter(&self.schemas, &self.tables)
     }
 }
 
