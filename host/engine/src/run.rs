@@ -168,7 +168,8 @@ impl Engine {
             }
             self.rooms.observer.event(Event::Verifying { step: step.id.clone() });
             let plugin = self.rooms.plugins.load(&step.plugin).await?;
-            let checks = self.call_verify(step, &plugin, &record.params, &record.outputs).await?;
+            let checks =
+                self.call_verify(step, Mode::Recheck, &plugin, &record.params, &record.outputs).await?;
             self.rooms.observer.event(Event::Checked { step: step.id.clone(), checks: checks.clone() });
             all.push(StepChecks { step: step.id.clone(), checks });
         }
@@ -400,7 +401,7 @@ impl Engine {
         for step in self.checked.steps.iter().take_while(|step| step.id != cutover.id) {
             let scope = self.scope(
                 step,
-                Mode::Verify,
+                Mode::Recheck,
                 Arc::new(self.step_notes(step)),
                 Arc::new(StepTransforms::default()),
                 Arc::new(NoOverlay),
@@ -431,7 +432,8 @@ impl Engine {
         self.rooms.journal.put_step(&self.checked.run, record).await?;
 
         self.rooms.observer.event(Event::Verifying { step: step.id.clone() });
-        let checks = self.call_verify(step, &plugin, params, &value).await.map_err(|e| self.redacted(e))?;
+        let checked = self.call_verify(step, Mode::Verify, &plugin, params, &value).await;
+        let checks = checked.map_err(|e| self.redacted(e))?;
         self.rooms.observer.event(Event::Checked { step: step.id.clone(), checks: checks.clone() });
         record.checks = checks.clone();
         if checks.iter().any(|check| matches!(check.verdict, Verdict::Failed(_))) {
@@ -516,13 +518,14 @@ impl Engine {
     async fn call_verify(
         &self,
         step: &Step,
+        mode: Mode,
         plugin: &Arc<dyn Plugin>,
         params: &Json,
         outputs: &Json,
     ) -> Result<Vec<Check>> {
         let scope = self.scope(
             step,
-            Mode::Verify,
+            mode,
             Arc::new(self.step_notes(step)),
             Arc::new(StepTransforms::default()),
             Arc::new(NoOverlay),

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use futures::{StreamExt as _, future, stream};
 use godwit_model::capability::{
     Bucketed, Cursor, FileStat, Listing, ObjectHead, Performed, PlannedFile, PresignedGet, StepScope,
 };
 use godwit_model::effect::{Action, Block, Effect, Evidence, Outcome};
 use godwit_model::journal::{EffectRecord, EffectStatus};
 use godwit_model::plugin::{
-    Access, ConnectionKind, Grant, HostError, HostResult, Level, Limits, Mode, StepHost,
+    Access, ConnectionKind, Grant, HostError, HostResult, Level, Limits, Mode, Question, StepHost,
 };
 use godwit_model::{EffectKey, Error, Fault, Json, Result};
 
@@ -22,6 +23,9 @@ use crate::queue::Queue;
 use crate::rooms::Rooms;
 use crate::scope::Stop;
 use crate::world::{self, PlannedWorld, normal_path};
+
+/// How many sinks are read at once at most. Capabilities have budgets of their own below this.
+const AT_ONCE: usize = 64;
 
 /// What stands behind the effects of a call.
 pub(crate) enum Backing {
@@ -175,6 +179,18 @@ fn performed(record: EffectRecord) -> Performed {
 }
 
 /// Sorts an error of a host call: what the guest may handle, and what ends the call.
+/// Results one by one, unless one of them ends the call.
+fn each_for_guest<T>(results: Vec<Result<T>>) -> HostResult<Vec<Result<T>>> {
+    results
+        .into_iter()
+        .map(|result| match result.map_err(for_guest) {
+            Ok(value) => Ok(Ok(value)),
+            Err(HostError::Guest(error)) => Ok(Err(error)),
+            Err(stop) => Err(stop),
+        })
+        .collect()
+}
+
 fn for_guest(error: Error) -> HostError {
     match error.fault {
         Fault::Host if !error.is_pending() => HostError::Stop(error),
@@ -306,26 +322,42 @@ impl StepHost for Session {
         Ok(performed.and_then(|performed| performed.done).and_then(|done| done.evidence))
     }
 
-    async fn observe(&self, key: &EffectKey) -> HostResult<Evidence> {
+    async fn observe(&self, keys: &[EffectKey]) -> HostResult<Vec<Result<Evidence>>> {
         self.alive()?;
-        if let Backing::Plan { .. } = self.backing {
-            return Err(HostError::Guest(Error::pending(format!("effect `{key}` is only planned"))));
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            if let Backing::Plan { .. } = self.backing {
+                found.push(Err(Error::pending(format!("effect `{key}` is only planned"))));
+                continue;
+            }
+            let performed = self.performed(key).await.map_err(HostError::Stop)?;
+            found.push(performed.filter(|performed| performed.done.is_some()).ok_or_else(|| {
+                Error::missing(format!("step `{}` has no effect `{key}` that is done", self.scope.step))
+            }));
         }
-        let performed = self.performed(key).await.map_err(HostError::Stop)?;
-        let Some(performed) = performed.filter(|performed| performed.done.is_some()) else {
-            return Err(HostError::Guest(Error::missing(format!(
-                "step `{}` has no effect `{key}` that is done",
-                self.scope.step
-            ))));
+        let observe = |performed: Result<Performed>| async move {
+            let performed = performed?;
+            let capability = self.rooms.capabilities.named(performed.effect.action.capability());
+            capability.observe(&self.scope, &performed).await
         };
-        let capability = self.rooms.capabilities.named(performed.effect.action.capability());
-        capability.observe(&self.scope, &performed).await.map_err(for_guest)
+        each_for_guest(stream::iter(found).map(observe).buffered(AT_ONCE).collect().await)
     }
 
     async fn query(&self, slot: &str, sql: &str, params: &[Option<String>]) -> HostResult<Box<dyn Cursor>> {
         self.alive()?;
         let grant = self.readable(slot, ConnectionKind::Postgres, None)?;
         self.rooms.capabilities.postgres_reads.query(&self.scope, grant, sql, params).await.map_err(for_guest)
+    }
+
+    async fn answers(&self, questions: &[Question]) -> HostResult<Vec<Result<Vec<String>>>> {
+        self.alive()?;
+        let answer = |question: Question| async move {
+            let grant = self.readable(&question.slot, ConnectionKind::Postgres, None)?;
+            let reads = &self.rooms.capabilities.postgres_reads;
+            reads.answer(&self.scope, grant, &question.sql, &question.params).await
+        };
+        // All of them: a slot's budget of connections bounds how many run, and one slot doesn't hold up another.
+        each_for_guest(future::join_all(questions.iter().cloned().map(answer)).await)
     }
 
     async fn read_file(&self, slot: &str, path: &str) -> HostResult<Vec<u8>> {

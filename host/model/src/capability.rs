@@ -237,7 +237,19 @@ pub trait PostgresReads: Send + Sync {
         sql: &str,
         params: &[Option<String>],
     ) -> Result<Box<dyn Cursor>>;
+
+    /// The whole answer to a query, at most [`MOST_ANSWER`] bytes. Several are asked at once.
+    async fn answer(
+        &self,
+        scope: &StepScope,
+        grant: &Grant,
+        sql: &str,
+        params: &[Option<String>],
+    ) -> Result<Vec<String>>;
 }
+
+/// Bytes of an answer that is read to its end.
+pub const MOST_ANSWER: usize = 4 << 20;
 
 /// Rows of a query, page by page.
 #[async_trait]

@@ -123,8 +123,10 @@ pub enum Mode {
     /// Effects are recorded, not performed.
     Plan,
     Apply,
-    /// No effects at all.
+    /// Right after an apply: no effects at all.
     Verify,
+    /// The checks of a complete step once more: no effects at all.
+    Recheck,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -155,6 +157,14 @@ impl From<Error> for HostError {
 /// The result of a guest's call to the host.
 pub type HostResult<T> = std::result::Result<T, HostError>;
 
+/// A query that is asked along with others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    pub slot: String,
+    pub sql: String,
+    pub params: Vec<Option<String>>,
+}
+
 /// The host as one step call sees it: one method for each function of the WIT's imports.
 ///
 /// The engine implements it and checks grants, journals and overlays a plan there; the runtime only translates.
@@ -178,10 +188,13 @@ pub trait StepHost: Send + Sync {
     async fn next(&self, max: u32) -> HostResult<Vec<Outcome>>;
     /// The journalled evidence of a transfer of this step.
     async fn evidence(&self, key: &EffectKey) -> HostResult<Option<Evidence>>;
-    /// Reads the sink of a done transfer of this step again, and folds the same evidence over what is there now.
-    async fn observe(&self, key: &EffectKey) -> HostResult<Evidence>;
+    /// Reads the sinks of done transfers of this step again, several at once, and folds the same evidence over what is
+    /// there now: one result for each key.
+    async fn observe(&self, keys: &[EffectKey]) -> HostResult<Vec<Result<Evidence>>>;
 
     async fn query(&self, slot: &str, sql: &str, params: &[Option<String>]) -> HostResult<Box<dyn Cursor>>;
+    /// Asks all at once; one answer for each question.
+    async fn answers(&self, questions: &[Question]) -> HostResult<Vec<Result<Vec<String>>>>;
 
     async fn read_file(&self, slot: &str, path: &str) -> HostResult<Vec<u8>>;
     async fn read_file_range(&self, slot: &str, path: &str, offset: u64, length: u32) -> HostResult<Vec<u8>>;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use godwit_sdk::host::{Host, HostExt};
-use godwit_sdk::types::Result;
+use godwit_sdk::types::{Question, Result};
 use serde::Deserialize;
 
 use crate::sql::{idents, literal, qualified};
@@ -34,52 +34,65 @@ pub struct TableDigest {
     pub second: String,
 }
 
-/// The digest of each table, by `schema.name`. One round trip for up to 50 tables or 64 MiB.
+/// The digests of tables in several slots, by `schema.name`, in the order of `sides`. All are asked for at once; small
+/// tables share a query: up to 50 of them, or 64 MiB.
 pub fn digests<H: Host>(
     host: &H,
-    slot: &str,
-    tables: &[Digestible],
-) -> Result<BTreeMap<String, TableDigest>> {
+    sides: &[(&str, Vec<Digestible>)],
+) -> Result<Vec<BTreeMap<String, TableDigest>>> {
     #[derive(Deserialize)]
     struct Row {
         name: String,
         #[serde(flatten)]
         digest: TableDigest,
     }
-    let mut found = BTreeMap::new();
-    let mut rest = tables;
-    while !rest.is_empty() {
-        let mut bytes = 0_u64;
-        let count = rest
-            .iter()
-            .take(TABLES)
-            .take_while(|table| {
-                let room = bytes == 0 || bytes.saturating_add(table.bytes) <= BYTES;
-                bytes = bytes.saturating_add(table.bytes.max(1));
-                room
-            })
-            .count()
-            .max(1);
-        let (batch, later) = rest.split_at(count);
-        let sql = batch.iter().map(query).collect::<Vec<_>>().join("\nUNION ALL\n");
-        for row in host.select::<Row>(slot, &sql, &[])? {
-            found.insert(row.name, row.digest);
+    let mut questions = Vec::new();
+    let mut whose = Vec::new();
+    for (side, (slot, tables)) in sides.iter().enumerate() {
+        for batch in batches(tables) {
+            let sql = batch.iter().map(query).collect::<Vec<_>>().join("\nUNION ALL\n");
+            questions.push(Question { slot: (*slot).to_owned(), sql, params: Vec::new() });
+            whose.push(side);
         }
-        rest = later;
-        host.progress("digests", found.len() as u64, Some(tables.len() as u64), "tables");
+    }
+    let mut found = vec![BTreeMap::new(); sides.len()];
+    for (side, rows) in whose.into_iter().zip(host.ask::<Row>(&questions)?) {
+        found[side].extend(rows.into_iter().map(|row| (row.name, row.digest)));
     }
     Ok(found)
 }
 
-/// `hashtextextended` is the same on every major and platform of one byte order; the "C" collation keeps locales out.
-fn query(table: &Digestible) -> String {
+/// The largest first, so that nothing long is begun when all else is done.
+fn batches(tables: &[Digestible]) -> Vec<Vec<&Digestible>> {
+    let mut tables: Vec<&Digestible> = tables.iter().collect();
+    tables.sort_by_key(|table| std::cmp::Reverse(table.bytes));
+    let mut batches: Vec<Vec<&Digestible>> = Vec::new();
+    let mut bytes = 0_u64;
+    for table in tables {
+        let size = table.bytes.max(1);
+        match batches.last_mut() {
+            Some(batch) if batch.len() < TABLES && bytes.saturating_add(size) <= BYTES => {
+                bytes += size;
+                batch.push(table);
+            }
+            _ => {
+                bytes = size;
+                batches.push(vec![table]);
+            }
+        }
+    }
+    batches
+}
+
+/// The sum of `bigint` is exact, as a `numeric`. `hashtextextended` is the same on every major and platform of one byte order; the "C" collation keeps locales out.
+fn query(table: &&Digestible) -> String {
     // The table's own order needs no names of columns, which a host may take for those of functions it denies.
     let columns = match &table.columns {
         Some(columns) => idents(columns.iter().map(String::as_str)),
         None => "godwit.*".to_owned(),
     };
     let row = format!("(ROW({columns})::text COLLATE pg_catalog.\"C\")");
-    let sum = |seed: u32| format!("COALESCE(sum(hashtextextended({row}, {seed})::numeric), 0)::text");
+    let sum = |seed: u32| format!("COALESCE(sum(hashtextextended({row}, {seed})), 0)::text");
     format!(
         "SELECT {} AS name, count(*) AS rows, {} AS first, {} AS second FROM {}{} AS godwit",
         literal(&format!("{}.{}", table.schema, table.name)),
@@ -112,9 +125,9 @@ mod tests {
             let rows = all.iter().filter(|name| query.sql.contains(&format!("'{name}'")));
             Some(Ok(rows.map(|name| json!({"name": name, "rows": 1, "first": "2", "second": "3"})).collect()))
         });
-        let found =
-            digests(&host, "source", &[table("a", 10), table("b", 20), table("c", u64::MAX)]).unwrap();
-        assert_eq!(found.len(), 3);
-        assert_eq!(host.queries().len(), 2);
+        let tables = vec![table("a", 10), table("b", 20), table("c", u64::MAX)];
+        let found = digests(&host, &[("source", tables.clone()), ("target", tables)]).unwrap();
+        assert_eq!(found.iter().map(BTreeMap::len).collect::<Vec<_>>(), [3, 3]);
+        assert_eq!(host.queries().len(), 4);
     }
 }

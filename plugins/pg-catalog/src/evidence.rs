@@ -54,30 +54,60 @@ pub enum Incomparable {
     NotSummable(String),
 }
 
-/// Compares the rows that transfers sent into one table, all by way of the sink of the last one.
-pub fn compare<H: Host>(host: &H, keys: &[String]) -> Result<Comparison> {
-    let mut done = Comparison { transfers: keys.len(), rows: 0, digest: None, finding: Finding::Alike };
-    let mut sent = Vec::new();
-    for key in keys {
-        let Some(evidence) = host.evidence(key)? else {
-            done.finding = Finding::Unsent { key: key.clone() };
-            return Ok(done);
-        };
-        done.rows = done.rows.saturating_add(evidence.items);
-        sent.push(evidence);
-    }
-    let Some(last) = keys.last() else { return Ok(done) };
-    let there = match host.observe(last) {
-        Err(Error::Missing(why)) => {
-            done.finding = Finding::Gone { why };
-            return Ok(done);
+/// Transfers whose sinks are read again at once.
+const AT_ONCE: usize = 256;
+
+/// Compares, for each table, the rows that the transfers of these keys sent into it with what is there, by way of the sink
+/// of the last one. Tables are read several at once.
+pub fn compare<H: Host>(host: &H, tables: &[Vec<String>]) -> Result<Vec<Comparison>> {
+    let mut compared = Vec::with_capacity(tables.len());
+    for tables in tables.chunks(AT_ONCE) {
+        let sent = tables.iter().map(|keys| sent(host, keys)).collect::<Result<Vec<_>>>()?;
+        let sinks: Vec<&str> = sent
+            .iter()
+            .zip(tables)
+            .filter(|(sent, _)| sent.is_ok())
+            .filter_map(|(_, keys)| last(keys))
+            .collect();
+        let mut found = host.observe(&sinks).into_iter();
+        for (sent, keys) in sent.into_iter().zip(tables) {
+            compared.push(match (sent, last(keys)) {
+                (Err(unsent), _) => unsent,
+                (Ok(sent), None) => Comparison::of(&sent, 0, Finding::Alike),
+                (Ok(sent), Some(key)) => match found.next() {
+                    Some(Err(Error::Missing(why))) => {
+                        Comparison::of(&sent, keys.len(), Finding::Gone { why })
+                    }
+                    Some(there) => Comparison::of(&sent, keys.len(), finding(&sent, there?)),
+                    None => return Err(Error::Failed(format!("the host observed nothing of `{key}`"))),
+                },
+            });
         }
-        other => other?,
-    };
-    let digest = total(&sent);
-    done.digest = digest.clone().ok();
-    done.finding = match digest {
-        _ if done.rows != there.items => Finding::Count { there: there.items },
+    }
+    Ok(compared)
+}
+
+fn last(keys: &[String]) -> Option<&str> {
+    keys.last().map(String::as_str)
+}
+
+/// What each transfer sent, or the comparison that says which of them isn't done.
+fn sent<H: Host>(host: &H, keys: &[String]) -> Result<std::result::Result<Vec<Evidence>, Comparison>> {
+    let mut sent = Vec::with_capacity(keys.len());
+    for key in keys {
+        match host.evidence(key)? {
+            Some(evidence) => sent.push(evidence),
+            None => {
+                return Ok(Err(Comparison::of(&sent, keys.len(), Finding::Unsent { key: key.clone() })));
+            }
+        }
+    }
+    Ok(Ok(sent))
+}
+
+fn finding(sent: &[Evidence], there: Evidence) -> Finding {
+    match total(sent) {
+        _ if rows_of(sent) != there.items => Finding::Count { there: there.items },
         Err(why) => Finding::CountAlone(why),
         Ok(_) if there.digest.is_empty() => Finding::CountAlone(Incomparable::NoDigest),
         Ok(digest) if algorithm(&digest) != algorithm(&there.digest) => {
@@ -86,8 +116,11 @@ pub fn compare<H: Host>(host: &H, keys: &[String]) -> Result<Comparison> {
         }
         Ok(digest) if digest == there.digest => Finding::Alike,
         Ok(_) => Finding::Different { there: there.digest },
-    };
-    Ok(done)
+    }
+}
+
+fn rows_of(sent: &[Evidence]) -> u64 {
+    sent.iter().fold(0, |sum, evidence| sum.saturating_add(evidence.items))
 }
 
 /// One digest for all of several transfers.
@@ -109,6 +142,11 @@ fn total(sent: &[Evidence]) -> std::result::Result<String, Incomparable> {
 }
 
 impl Comparison {
+    fn of(sent: &[Evidence], transfers: usize, finding: Finding) -> Self {
+        let digest = if sent.len() == transfers { total(sent).ok() } else { None };
+        Self { transfers, rows: rows_of(sent), digest: digest.filter(|_| transfers > 0), finding }
+    }
+
     /// The verdict, as a check named after the table.
     pub fn check(&self, table: &str) -> Check {
         let name = format!("rows of {table}");
@@ -160,9 +198,11 @@ impl std::fmt::Display for Incomparable {
     }
 }
 
-/// What was sent by a transfer against what its sink holds: a check named after the table.
-pub fn rows<H: Host>(host: &H, table: &str, key: &str) -> Result<Check> {
-    Ok(compare(host, &[key.to_owned()])?.check(table))
+/// What was sent by one transfer for each table against what its sink holds: checks named after the tables.
+pub fn rows<H: Host>(host: &H, tables: &[(String, String)]) -> Result<Vec<Check>> {
+    let keys: Vec<Vec<String>> = tables.iter().map(|(_, key)| vec![key.clone()]).collect();
+    let compared = compare(host, &keys)?;
+    Ok(compared.iter().zip(tables).map(|(found, (table, _))| found.check(table)).collect())
 }
 
 fn algorithm(digest: &str) -> &str {

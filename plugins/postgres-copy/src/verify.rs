@@ -10,10 +10,12 @@ use crate::params::{Outputs, Params};
 use crate::{SOURCE, TARGET};
 
 pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<Vec<Check>> {
-    let mut checks = Vec::new();
-    for table in &outputs.tables {
-        checks.push(evidence::rows(host, &format!("{}.{}", table.schema, table.name), &table.key)?);
-    }
+    let tables: Vec<(String, String)> = outputs
+        .tables
+        .iter()
+        .map(|table| (format!("{}.{}", table.schema, table.name), table.key.clone()))
+        .collect();
+    let mut checks = evidence::rows(host, &tables)?;
     let source = Catalog::read_with(host, SOURCE, params.rights())?;
     let target = Catalog::read_with(host, TARGET, params.rights())?;
     if !params.data_only {

@@ -10,9 +10,12 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
     let mut checks = Vec::new();
     // The rows of a script are part of it by now.
     if params.format == Format::Directory {
-        for table in &outputs.tables {
-            checks.push(evidence::rows(host, &format!("{}.{}", table.schema, table.name), &table.key)?);
-        }
+        let tables: Vec<(String, String)> = outputs
+            .tables
+            .iter()
+            .map(|table| (format!("{}.{}", table.schema, table.name), table.key.clone()))
+            .collect();
+        checks.extend(evidence::rows(host, &tables)?);
     }
     let (name, path) = match params.format {
         Format::Directory => ("table of contents", params.below("toc.dat")),
@@ -27,7 +30,7 @@ fn whole<H: Host>(host: &H, name: &str, path: &str) -> Result<Check> {
     let Some(written) = host.evidence(WHOLE)? else {
         return Ok(Check::failed(name, format!("`{path}` was not written; resume the run")));
     };
-    let there = match host.observe(WHOLE) {
+    let there = match host.observe_one(WHOLE) {
         Err(Error::Missing(why)) => return Ok(Check::failed(name, why)),
         other => other?,
     };

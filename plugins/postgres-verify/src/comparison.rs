@@ -170,8 +170,8 @@ fn rows<H: Host>(
         }
         left.push(digestible(source, table, None));
     }
-    let left = digests(host, SOURCE, &left)?;
-    let right = digests(host, TARGET, &right)?;
+    let mut digests = digests(host, &[(SOURCE, left), (TARGET, right)])?.into_iter();
+    let (left, right) = (digests.next().unwrap_or_default(), digests.next().unwrap_or_default());
     Ok(ours
         .iter()
         .map(|table| {

@@ -68,6 +68,20 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_verification_reads_again_only_when_it_is_made_again() {
+    let world = world(Major::V16, Major::V16).await;
+    let (outputs, _) = world.run(json!({}));
+    world.change("UPDATE users SET name = 'changed' WHERE id = 1");
+    let failed = |mode: Mode| -> usize {
+        world.host.begin(mode);
+        let params = serde_json::from_value(json!({})).expect("params");
+        let checks = PostgresVerify::verify(&world.host, params, outputs.clone()).expect("verify");
+        checks.iter().filter(|check| matches!(check.verdict, Verdict::Failed(_))).count()
+    };
+    assert_eq!((failed(Mode::Verify), failed(Mode::Recheck)), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn equal_databases_of_two_majors_are_proven_equal() {
     let world = world(Major::V16, Major::V18).await;
     let (outputs, checks) = world.run(json!({}));

@@ -7,6 +7,9 @@ use crate::compare::{Entry, Likeness, Page, Walk, compare};
 use crate::params::{Mapping, Params, Verification};
 use crate::{SHOWN, SOURCE, TARGET, copy_key, page_memo, read_page};
 
+/// Objects whose HEAD is asked for at once.
+const AT_ONCE: usize = 256;
+
 /// All checks, in the order of `buckets`.
 pub fn checks<H: Host>(host: &H, params: &Params) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
@@ -35,9 +38,7 @@ pub fn checks<H: Host>(host: &H, params: &Params) -> Result<Vec<Check>> {
                 seen.listed(host, mapping, &page, walk, params.verify)?;
             }
             if params.verify != Verification::List {
-                for entry in &page.copy {
-                    seen.copied(host, mapping, entry, params.verify)?;
-                }
+                seen.copied(host, mapping, &page.copy, params.verify)?;
             }
             host.progress(&format!("verify {}", mapping.target), seen.objects, None, "objects");
             if page.last {
@@ -103,27 +104,47 @@ impl Seen {
         }
     }
 
-    /// Evidence of the copy against HEAD, and with `full` content against content.
+    /// Evidence of the copies against HEAD, and with `full` content against content.
     fn copied<H: Host>(
         &mut self,
         host: &H,
         mapping: &Mapping,
-        entry: &Entry,
+        entries: &[Entry],
         verification: Verification,
     ) -> Result<()> {
-        let effect = copy_key(mapping, &entry.rest);
-        let key = mapping.target_key(&entry.rest);
+        for entries in entries.chunks(AT_ONCE) {
+            let keys: Vec<String> = entries.iter().map(|entry| copy_key(mapping, &entry.rest)).collect();
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            let observed = host.observe(&keys);
+            for ((entry, key), observed) in entries.iter().zip(&keys).zip(observed) {
+                let sent = host.evidence(key)?;
+                self.one(host, mapping, &entry.rest, sent, observed, verification)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn one<H: Host>(
+        &mut self,
+        host: &H,
+        mapping: &Mapping,
+        rest: &str,
+        sent: Option<Evidence>,
+        observed: Result<Evidence>,
+        verification: Verification,
+    ) -> Result<()> {
+        let key = mapping.target_key(rest);
         let place = format!("{}/{key}", mapping.target);
-        let Some(evidence) = host.evidence(&effect)? else {
+        let Some(sent) = sent else {
             self.fault(format!("{place} has no evidence"));
             return Ok(());
         };
-        match host.observe(&effect) {
-            Ok(observed) if observed == evidence => {}
+        match observed {
+            Ok(observed) if observed == sent => {}
             Ok(observed) => {
                 self.fault(format!(
                     "{place} is {} bytes with {} instead of {} bytes with {}",
-                    observed.bytes, observed.digest, evidence.bytes, evidence.digest
+                    observed.bytes, observed.digest, sent.bytes, sent.digest
                 ));
                 return Ok(());
             }
@@ -134,11 +155,11 @@ impl Seen {
             Err(error) => return Err(error),
         }
         if verification == Verification::Full {
-            self.content(host, mapping, &entry.rest)?;
+            self.content(host, mapping, rest)?;
         }
         self.objects += 1;
-        self.bytes += evidence.bytes;
-        self.candidate(key, evidence.bytes);
+        self.bytes += sent.bytes;
+        self.candidate(key, sent.bytes);
         Ok(())
     }
 
@@ -225,7 +246,7 @@ impl Seen {
                 self.candidate(mapping.target_key(&entry.rest), evidence.bytes);
                 Ok(())
             }
-            _ => self.copied(host, mapping, entry, verification),
+            _ => self.copied(host, mapping, std::slice::from_ref(entry), verification),
         }
     }
 

@@ -142,6 +142,7 @@ impl Host for GuestHost {
             context::CallMode::Plan => Mode::Plan,
             context::CallMode::Apply => Mode::Apply,
             context::CallMode::Verify => Mode::Verify,
+            context::CallMode::Recheck => Mode::Recheck,
         }
     }
 
@@ -183,8 +184,9 @@ impl Host for GuestHost {
         Ok(effects::evidence_of(key)?.map(Into::into))
     }
 
-    fn observe(&self, key: &str) -> Result<Evidence> {
-        Ok(effects::observe(key)?.into())
+    fn observe(&self, keys: &[&str]) -> Vec<Result<Evidence>> {
+        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        effects::observe(&keys).into_iter().map(|found| Ok(found?.into())).collect()
     }
 
     fn read_file(&self, slot: &str, path: &str) -> Result<Vec<u8>> {
@@ -214,6 +216,18 @@ impl Host for GuestHost {
     fn query(&self, slot: &str, sql: &str, params: &[Option<&str>]) -> Result<GuestRows> {
         let params: Vec<Option<String>> = params.iter().map(|param| param.map(str::to_owned)).collect();
         Ok(GuestRows(postgres::query(slot, sql, &params)?))
+    }
+
+    fn answers(&self, questions: &[Question]) -> Vec<Result<Vec<String>>> {
+        let questions: Vec<postgres::Question> = questions
+            .iter()
+            .map(|question| postgres::Question {
+                slot: question.slot.clone(),
+                sql: question.sql.clone(),
+                params: question.params.clone(),
+            })
+            .collect();
+        postgres::answers(&questions).into_iter().map(|answer| Ok(answer?)).collect()
     }
 
     fn execute(&self, slot: &str, key: &str, request: Execute) -> Result<GuestEffect> {

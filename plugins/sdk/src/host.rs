@@ -29,7 +29,8 @@ pub trait Host {
     fn submit(&self, batch: Vec<Self::Effect>) -> Result<()>;
     fn next(&self, max: u32) -> Result<Vec<Outcome>>;
     fn evidence(&self, key: &str) -> Result<Option<Evidence>>;
-    fn observe(&self, key: &str) -> Result<Evidence>;
+    /// Folds the evidence of transfers anew, several at once: one result for each key.
+    fn observe(&self, keys: &[&str]) -> Vec<Result<Evidence>>;
 
     fn read_file(&self, slot: &str, path: &str) -> Result<Vec<u8>>;
     /// At most `length` bytes from `offset` on: fewer only where the file ends.
@@ -41,6 +42,8 @@ pub trait Host {
 
     /// Rows come as JSON texts; see [`HostExt::select`] for typed ones.
     fn query(&self, slot: &str, sql: &str, params: &[Option<&str>]) -> Result<Self::Rows>;
+    /// Asks several queries at once and reads each answer, of 4 MiB at most, to its end; see [`HostExt::ask`].
+    fn answers(&self, questions: &[Question]) -> Vec<Result<Vec<String>>>;
     fn execute(&self, slot: &str, key: &str, request: Execute) -> Result<Self::Effect>;
     fn copy_table(&self, key: &str, source: Table, sink: Table, options: CopyOptions)
     -> Result<Self::Effect>;
@@ -113,6 +116,13 @@ pub trait ObjectSource {
     fn next_page(&mut self) -> Result<Vec<ObjectInfo>>;
 }
 
+/// A row as `T`.
+fn typed<T: DeserializeOwned>(slot: &str, sql: &str, row: &str) -> Result<T> {
+    serde_json::from_str(row).map_err(|e| {
+        Error::Failed(format!("a row of slot `{slot}` isn't as expected: {e}; the query was: {sql}"))
+    })
+}
+
 /// Conveniences over [`Host`].
 pub trait HostExt: Host {
     /// All rows of a query, each one read into `T` by column name.
@@ -125,13 +135,31 @@ pub trait HostExt: Host {
                 return Ok(out);
             }
             for row in page {
-                out.push(serde_json::from_str(&row).map_err(|e| {
-                    Error::Failed(format!(
-                        "a row of slot `{slot}` isn't as expected: {e}; the query was: {sql}"
-                    ))
-                })?);
+                out.push(typed(slot, sql, &row)?);
             }
         }
+    }
+
+    /// Folds the evidence of one transfer anew.
+    fn observe_one(&self, key: &str) -> Result<Evidence> {
+        let none = || Error::Failed(format!("the host observed nothing of `{key}`"));
+        self.observe(&[key]).pop().ok_or_else(none)?
+    }
+
+    /// The rows that several queries answer, asked at once, each read into `T` by column name.
+    fn ask<T: DeserializeOwned>(&self, questions: &[Question]) -> Result<Vec<Vec<T>>> {
+        let answers = self.answers(questions);
+        if answers.len() != questions.len() {
+            let (asked, answered) = (questions.len(), answers.len());
+            return Err(Error::Failed(format!("{asked} queries were asked, {answered} answered")));
+        }
+        questions
+            .iter()
+            .zip(answers)
+            .map(|(question, rows)| {
+                rows?.iter().map(|row| typed(&question.slot, &question.sql, row)).collect()
+            })
+            .collect()
     }
 
     /// A memo of a typed value: `make` is called only where nothing is kept yet.

@@ -43,7 +43,18 @@ impl std::error::Error for Error {}
 pub enum Mode {
     Plan,
     Apply,
+    /// Right after an apply.
     Verify,
+    /// The checks of a complete step once more.
+    Recheck,
+}
+
+/// A query to be asked along with others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    pub slot: String,
+    pub sql: String,
+    pub params: Vec<Option<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

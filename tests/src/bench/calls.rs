@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use godwit_model::capability::{Bucketed, Cursor, FileStat, Listing, ObjectHead, PresignedGet};
 use godwit_model::effect::{Action, Block, Effect, Evidence, Outcome};
 use godwit_model::plugin::{
-    Access, ConnectionKind, Grant, HostResult, Level, Limits, Mode, Plugin, StepHost,
+    Access, ConnectionKind, Grant, HostResult, Level, Limits, Mode, Plugin, Question, StepHost,
 };
 use godwit_model::{EffectKey, Error, Json};
 use godwit_runtime::Runtime;
@@ -134,7 +134,10 @@ impl StepHost for NoHost {
     async fn evidence(&self, _: &EffectKey) -> HostResult<Option<Evidence>> {
         Ok(None)
     }
-    async fn observe(&self, _: &EffectKey) -> HostResult<Evidence> {
+    async fn observe(&self, _: &[EffectKey]) -> HostResult<Vec<godwit_model::Result<Evidence>>> {
+        nothing()
+    }
+    async fn answers(&self, _: &[Question]) -> HostResult<Vec<godwit_model::Result<Vec<String>>>> {
         nothing()
     }
     async fn query(&self, _: &str, _: &str, _: &[Option<String>]) -> HostResult<Box<dyn Cursor>> {

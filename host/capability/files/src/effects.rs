@@ -132,7 +132,7 @@ pub fn prepare(inner: &Inner, scope: &StepScope, effect: &Effect) -> Result<Prep
             serde_json::to_value(before)
                 .map_err(|e| Error::host(format!("what `{path}` was can't be noted: {e}")))?
         }
-        Mode::Plan | Mode::Verify => Json::Null,
+        Mode::Plan | Mode::Verify | Mode::Recheck => Json::Null,
     };
     Ok(Preparation { class, irreversible: None, title, details, diff, estimate: None, before })
 }

@@ -522,4 +522,22 @@ impl PostgresReads for Postgres {
             Access::Write => reads::fresh(&place, &query, params).await,
         }
     }
+
+    async fn answer(
+        &self,
+        scope: &StepScope,
+        grant: &Grant,
+        sql: &str,
+        params: &[Option<String>],
+    ) -> Result<Vec<String>> {
+        let query = gate::admit(sql)?;
+        let place = self.place(grant, &self.application(scope))?;
+        match grant.access {
+            Access::Read => {
+                let leader = self.step(scope).leaders.get(scope, &place, Succession::Refuse).await?;
+                reads::answer_in_snapshot(&place, &leader, &query, params).await
+            }
+            Access::Write => reads::answer_fresh(&place, &query, params).await,
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use godwit_model::capability::Cursor;
+use godwit_model::capability::{Cursor, MOST_ANSWER};
 use godwit_model::{Error, Result};
 
 use crate::errors::Failure;
@@ -77,6 +77,37 @@ pub async fn fresh(place: &Place, query: &Admitted, params: &[Option<String>]) -
         rows.end().await?;
     }
     Ok(Box::new(rows))
+}
+
+/// The whole answer, on a connection that shares the step's snapshot.
+pub async fn answer_in_snapshot(
+    place: &Place,
+    leader: &Leader,
+    query: &Admitted,
+    params: &[Option<String>],
+) -> Result<Vec<String>> {
+    let mut wire = leader.reader(place.server.permit().await?).await?;
+    let page = wire.read_whole(&[], parts(query).0, params, &[], MOST_ANSWER).await?;
+    wire.keep();
+    Ok(lines(query, page).collect())
+}
+
+/// The whole answer, in a READ ONLY transaction of its own.
+pub async fn answer_fresh(place: &Place, query: &Admitted, params: &[Option<String>]) -> Result<Vec<String>> {
+    let mut wire = place.server.permit().await?.wire(&place.database, &place.application).await?;
+    let page =
+        wire.read_whole(&["BEGIN READ ONLY"], parts(query).0, params, &["COMMIT"], MOST_ANSWER).await?;
+    wire.keep();
+    Ok(lines(query, page).collect())
+}
+
+/// The rows of a page as JSON.
+fn lines(query: &Admitted, page: Page) -> impl Iterator<Item = String> {
+    let (_, lines) = parts(query);
+    page.rows.into_iter().map(move |row| {
+        let text = row.into_iter().next().flatten().unwrap_or_default();
+        if lines { serde_json::json!({ "QUERY PLAN": text }).to_string() } else { text }
+    })
 }
 
 fn parts(query: &Admitted) -> (&str, bool) {

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use godwit_model::capability::{Bucketed, Cursor, FileStat, Listing, ObjectHead, ObjectInfo, PresignedGet};
 use godwit_model::effect::{Action, Block, Effect, Evidence, Outcome};
-use godwit_model::plugin::{Access, ConnectionKind, Grant, HostError, HostResult, Level, Mode, StepHost};
+use godwit_model::plugin::{
+    Access, ConnectionKind, Grant, HostError, HostResult, Level, Mode, Question, StepHost,
+};
 use godwit_model::{EffectKey, Error, Json, Result};
 use serde_json::json;
 
@@ -140,14 +142,24 @@ impl StepHost for MockHost {
         Ok(Some(Evidence { items: 3, bytes: 30, digest: "xxh3:00".to_owned() }))
     }
 
-    async fn observe(&self, _key: &EffectKey) -> HostResult<Evidence> {
-        Ok(Evidence { items: 4, bytes: 40, digest: "xxh3:01".to_owned() })
+    async fn observe(&self, keys: &[EffectKey]) -> HostResult<Vec<Result<Evidence>>> {
+        Ok(keys.iter().map(|_| Ok(Evidence { items: 4, bytes: 40, digest: "xxh3:01".to_owned() })).collect())
     }
 
     async fn query(&self, slot: &str, sql: &str, params: &[Option<String>]) -> HostResult<Box<dyn Cursor>> {
         self.check(slot)?;
         self.state.lock().unwrap().queries.push((sql.to_owned(), params.to_vec()));
         Ok(Box::new(Pages(vec![vec![json!({"a": 1}).to_string()]])))
+    }
+
+    async fn answers(&self, questions: &[Question]) -> HostResult<Vec<Result<Vec<String>>>> {
+        let answer = |question: &Question| {
+            if question.sql.contains("denied") {
+                return Err(Error::denied("not this one"));
+            }
+            Ok(vec![json!({ "asked": question.sql }).to_string()])
+        };
+        Ok(questions.iter().map(answer).collect())
     }
 
     async fn read_file(&self, slot: &str, path: &str) -> HostResult<Vec<u8>> {

@@ -81,6 +81,8 @@ async fn echo_step() {
         r#"cors Some("[]")"#,
         "presigned 200 5 abc",
         "blocks [(7, 99)]",
+        r#"answer Ok(["{\"asked\":\"one\"}"])"#,
+        r#"answer Err(Error::Denied("not this one"))"#,
     ];
     assert_eq!(&seen[..expect.len()], expect);
     let outcomes: Vec<_> = seen.iter().filter(|line| line.starts_with("outcome")).collect();

@@ -184,6 +184,15 @@ impl NativeHost {
         Ok(())
     }
 
+    /// The rows of a query, each the JSON text of an object.
+    fn rows(&self, slot: &str, sql: &str) -> Result<Vec<String>> {
+        self.queries.set(self.queries.get() + 1);
+        let text = self
+            .database(slot)?
+            .sql(&format!("BEGIN READ ONLY;\nSELECT row_to_json(q)::text FROM ({sql}) q;\nCOMMIT;"))?;
+        Ok(text.split('\0').filter(|row| !row.is_empty()).map(str::to_owned).collect())
+    }
+
     fn database(&self, slot: &str) -> Result<&Database> {
         self.slots.get(slot).ok_or_else(|| Error::Denied(format!("slot `{slot}` is not granted")))
     }
@@ -436,21 +445,24 @@ impl Host for NativeHost {
         Ok(self.evidence.borrow().get(key).map(|(evidence, ..)| evidence.clone()))
     }
 
-    fn observe(&self, key: &str) -> Result<Evidence> {
+    fn observe(&self, keys: &[&str]) -> Vec<Result<Evidence>> {
         let evidence = self.evidence.borrow();
-        let (_, sink, only) =
-            evidence.get(key).ok_or_else(|| Error::Missing(format!("no transfer `{key}`")))?;
-        self.database(&sink.slot)?.evidence(sink, *only)
+        keys.iter()
+            .map(|key| {
+                let (_, sink, only) =
+                    evidence.get(*key).ok_or_else(|| Error::Missing(format!("no transfer `{key}`")))?;
+                self.database(&sink.slot)?.evidence(sink, *only)
+            })
+            .collect()
     }
 
     fn query(&self, slot: &str, sql: &str, params: &[Option<&str>]) -> Result<NativeRows> {
-        self.queries.set(self.queries.get() + 1);
         assert!(params.is_empty(), "this host takes no parameters");
-        let text = self
-            .database(slot)?
-            .sql(&format!("BEGIN READ ONLY;\nSELECT row_to_json(q)::text FROM ({sql}) q;\nCOMMIT;"))?;
-        let rows: Vec<String> = text.split('\0').filter(|row| !row.is_empty()).map(str::to_owned).collect();
-        Ok(NativeRows(rows.chunks(1000).map(<[String]>::to_vec).collect()))
+        Ok(NativeRows(self.rows(slot, sql)?.chunks(1000).map(<[String]>::to_vec).collect()))
+    }
+
+    fn answers(&self, questions: &[Question]) -> Vec<Result<Vec<String>>> {
+        questions.iter().map(|question| self.rows(&question.slot, &question.sql)).collect()
     }
 
     fn execute(&self, slot: &str, key: &str, request: Execute) -> Result<NativeEffect> {

@@ -40,6 +40,19 @@ impl ObjectSource for MockPages<ObjectInfo> {
 }
 
 impl World {
+    /// The rows that a script answers a query with.
+    fn scripted(&mut self, slot: &str, sql: &str, params: &[Option<&str>]) -> Result<Vec<String>> {
+        self.may(slot, false)?;
+        self.queries.push(sql.to_owned());
+        let query = Query { slot, sql, params: params.to_vec() };
+        let answer = self.scripts.iter().find_map(|script| script(&query)).unwrap_or_else(|| {
+            Err(Error::Failed(format!(
+                "no script of the mock host answers the query on slot `{slot}`: {sql}"
+            )))
+        })?;
+        Ok(answer.iter().map(ToString::to_string).collect())
+    }
+
     fn granted(&self, slot: &str) -> Option<Granted> {
         match self.grants.get(slot) {
             Some(granted) => granted.clone(),
@@ -234,7 +247,7 @@ impl Host for MockHost {
 
     fn submit(&self, batch: Vec<MockEffect>) -> Result<()> {
         let world = &mut *self.world.borrow_mut();
-        if self.mode.get() == Mode::Verify {
+        if matches!(self.mode.get(), Mode::Verify | Mode::Recheck) {
             return Err(Error::Denied("verify reads only: an effect was submitted".to_owned()));
         }
         let known: BTreeSet<String> = world.submitted.iter().map(|effect| effect.key.clone()).collect();
@@ -310,14 +323,16 @@ impl Host for MockHost {
         Ok(self.world.borrow().evidence.get(key).cloned())
     }
 
-    fn observe(&self, key: &str) -> Result<Evidence> {
+    fn observe(&self, keys: &[&str]) -> Vec<Result<Evidence>> {
         let world = self.world.borrow();
-        world
-            .observed
-            .get(key)
-            .or_else(|| world.evidence.get(key))
-            .cloned()
-            .ok_or_else(|| Error::Missing(format!("effect `{key}` is not a done transfer of this step")))
+        let missing =
+            |key: &str| Error::Missing(format!("effect `{key}` is not a done transfer of this step"));
+        keys.iter()
+            .map(|key| {
+                let found = world.observed.get(*key).or_else(|| world.evidence.get(*key));
+                found.cloned().ok_or_else(|| missing(key))
+            })
+            .collect()
     }
 
     fn read_file(&self, slot: &str, path: &str) -> Result<Vec<u8>> {
@@ -383,17 +398,17 @@ impl Host for MockHost {
     }
 
     fn query(&self, slot: &str, sql: &str, params: &[Option<&str>]) -> Result<MockPages<String>> {
-        let mut world = self.world.borrow_mut();
-        world.may(slot, false)?;
-        world.queries.push(sql.to_owned());
-        let query = Query { slot, sql, params: params.to_vec() };
-        let answer = world.scripts.iter().find_map(|script| script(&query)).unwrap_or_else(|| {
-            Err(Error::Failed(format!(
-                "no script of the mock host answers the query on slot `{slot}`: {sql}"
-            )))
-        })?;
-        let rows: Vec<String> = answer.iter().map(ToString::to_string).collect();
+        let rows = self.world.borrow_mut().scripted(slot, sql, params)?;
         Ok(MockPages::new(&rows, self.page))
+    }
+
+    fn answers(&self, questions: &[Question]) -> Vec<Result<Vec<String>>> {
+        let mut world = self.world.borrow_mut();
+        let answer = |question: &Question| {
+            let params: Vec<Option<&str>> = question.params.iter().map(Option::as_deref).collect();
+            world.scripted(&question.slot, &question.sql, &params)
+        };
+        questions.iter().map(answer).collect()
     }
 
     fn execute(&self, slot: &str, key: &str, request: Execute) -> Result<MockEffect> {

@@ -96,6 +96,12 @@ fn everything() -> Result<String, Error> {
     let blocks = archive::blocks("files", "a.dump", 99)?;
     seen.push(format!("blocks {:?}", blocks.iter().map(|b| (b.dump_id, b.offset)).collect::<Vec<_>>()));
 
+    let question =
+        |sql: &str| postgres::Question { slot: "db".to_owned(), sql: sql.to_owned(), params: Vec::new() };
+    for answer in postgres::answers(&[question("one"), question("denied")]) {
+        seen.push(format!("answer {answer:?}"));
+    }
+
     effects::submit(make()?)?;
     loop {
         let outcomes = effects::next(3)?;
@@ -110,7 +116,7 @@ fn everything() -> Result<String, Error> {
         "evidence {:?}",
         effects::evidence_of("copy table")?.map(|e| (e.items, e.bytes, e.digest))
     ));
-    seen.push(format!("observed {:?}", effects::observe("copy table")?.items));
+    seen.push(format!("observed {:?}", effects::observe(&["copy table".to_owned()]).swap_remove(0)?.items));
     Ok(format!("[{}]", seen.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(",")))
 }
 

@@ -4,6 +4,8 @@ use bytes::BytesMut;
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend;
 
+use godwit_model::{Error, Fault};
+
 use super::{Wire, data_row};
 use crate::errors::Failure;
 
@@ -32,9 +34,7 @@ impl Wire {
         let mut out = BytesMut::new();
         let built = (|| -> std::io::Result<()> {
             for statement in before {
-                frontend::parse("", statement, [], &mut out)?;
-                bind("", &[], &mut out)?;
-                frontend::execute("", 0, &mut out)?;
+                whole(statement, &[], &mut out)?;
             }
             frontend::parse("", sql, params.iter().map(|_| TEXT), &mut out)?;
             bind(portal, params, &mut out)?;
@@ -44,7 +44,34 @@ impl Wire {
         })();
         built.map_err(|e| self.broken("the query can't be sent", &e))?;
         self.send(&out).await?;
-        self.page(before.len()).await
+        self.page(before.len(), usize::MAX).await
+    }
+
+    /// Runs `before`, `sql` and `after` in one round trip and reads every row of `sql`: at most `most` bytes of values, or
+    /// the connection can't be used any more.
+    pub async fn read_whole(
+        &mut self,
+        before: &[&str],
+        sql: &str,
+        params: &[Option<String>],
+        after: &[&str],
+        most: usize,
+    ) -> Result<Page, Failure> {
+        let mut out = BytesMut::new();
+        let built = (|| -> std::io::Result<()> {
+            for statement in before {
+                whole(statement, &[], &mut out)?;
+            }
+            whole(sql, params, &mut out)?;
+            for statement in after {
+                whole(statement, &[], &mut out)?;
+            }
+            frontend::sync(&mut out);
+            Ok(())
+        })();
+        built.map_err(|e| self.broken("the query can't be sent", &e))?;
+        self.send(&out).await?;
+        self.page(before.len(), most).await
     }
 
     /// Reads on.
@@ -54,7 +81,7 @@ impl Wire {
         built.map_err(|e| self.broken("the query can't be sent", &e))?;
         frontend::sync(&mut out);
         self.send(&out).await?;
-        self.page(0).await
+        self.page(0, usize::MAX).await
     }
 
     /// Gives a portal up.
@@ -63,18 +90,24 @@ impl Wire {
         frontend::close(b'P', portal, &mut out).map_err(|e| self.broken("the query can't be closed", &e))?;
         frontend::sync(&mut out);
         self.send(&out).await?;
-        self.page(0).await.map(drop)
+        self.page(0, usize::MAX).await.map(drop)
     }
 
-    /// Reads up to ReadyForQuery. The first `before` results belong to statements whose rows nobody wants.
-    async fn page(&mut self, before: usize) -> Result<Page, Failure> {
+    /// Reads up to ReadyForQuery. The first `before` results belong to statements whose rows nobody wants. More than `most`
+    /// bytes of values are an error, after which the connection is left in the middle of them.
+    async fn page(&mut self, before: usize, most: usize) -> Result<Page, Failure> {
         let mut page = Page::default();
         let mut ended = 0;
+        let mut bytes = 0;
         let mut failed = None;
         loop {
             let message = self.message().await?;
             match message.tag {
                 b'D' if ended >= before => {
+                    bytes += message.body.len();
+                    if bytes > most {
+                        return Err(too_much(most).into());
+                    }
                     page.rows.push(data_row(&message.body).map_err(|e| self.broken("a row", &e))?);
                 }
                 b'C' | b'I' => {
@@ -91,6 +124,19 @@ impl Wire {
             }
         }
     }
+}
+
+/// One statement that is read to its end.
+fn whole(statement: &str, params: &[Option<String>], out: &mut BytesMut) -> std::io::Result<()> {
+    frontend::parse("", statement, params.iter().map(|_| TEXT), out)?;
+    bind("", params, out)?;
+    frontend::execute("", 0, out)
+}
+
+fn too_much(most: usize) -> Error {
+    Error::invalid(format!("a query of `answers` answered more than {} MiB", most >> 20))
+        .fault(Fault::Plugin)
+        .hint("read it page by page by `query`")
 }
 
 fn bind(portal: &str, params: &[Option<String>], out: &mut BytesMut) -> std::io::Result<()> {

@@ -65,6 +65,41 @@ async fn queries_see_the_snapshot_page_by_page() {
 }
 
 #[tokio::test]
+async fn whole_answers_come_at_once_under_the_same_snapshot_and_rules() {
+    let pair = Pair::new("answers").await;
+    pair.both("CREATE TABLE t (a int, b text)");
+    pair.from("INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 5000) i");
+    let (pg, bench) = (pair.process(), Bench::new());
+    let (source, sink) = (grant("source", Access::Read), grant("sink", Access::Write));
+    let ask = |grant, sql: &'static str| {
+        let (pg, bench) = (&pg, &bench);
+        async move { pg.answer(&bench.scope, grant, sql, &[]).await }
+    };
+    let count = "SELECT count(*) FROM public.t";
+    assert_eq!(ask(&source, count).await.unwrap(), [r#"{"count":5000}"#]);
+    pair.from("DELETE FROM t");
+    pair.to("INSERT INTO t VALUES (1, 'x')");
+    // Many more than there are connections, on both sides at once.
+    let many =
+        futures::future::join_all((0..20).flat_map(|_| [ask(&source, count), ask(&sink, count)])).await;
+    for (index, answer) in many.into_iter().enumerate() {
+        let expected = if index % 2 == 0 { r#"{"count":5000}"# } else { r#"{"count":1}"# };
+        assert_eq!(answer.unwrap(), [expected]);
+    }
+    let params = [Some("7".to_owned()), None];
+    let answer =
+        pg.answer(&bench.scope, &sink, "SELECT $1::int AS a, $2 IS NULL AS b", &params).await.unwrap();
+    assert_eq!(answer, [r#"{"a":7,"b":true}"#]);
+    let error = ask(&source, "SELECT b FROM public.t").await.unwrap_err();
+    assert!(error.message.contains("more than 4 MiB"), "{error}");
+    assert_eq!(ask(&sink, "SELECT 1 / 0").await.unwrap_err().code.as_deref(), Some("22012"));
+    assert_eq!(ask(&sink, "DELETE FROM public.t").await.unwrap_err().kind, ErrorKind::Denied);
+    // Nothing of that hurts what comes after it.
+    assert_eq!(ask(&source, count).await.unwrap(), [r#"{"count":5000}"#]);
+    pg.close_step(&bench.scope).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_plan_only_reads() {
     let pair = Pair::new("plan").await;
     pair.both(PEOPLE);

@@ -3,7 +3,7 @@
 use godwit_model::capability::{self, FileStat, ObjectHead, ObjectInfo};
 use godwit_model::check::{Check, Verdict};
 use godwit_model::effect;
-use godwit_model::plugin::{Access, ConnectionKind, Level, Mode, SlotSpec};
+use godwit_model::plugin::{Access, ConnectionKind, Level, Mode, Question, SlotSpec};
 use godwit_model::{Error, ErrorKind};
 
 use super::wit::{archive, context, files, objects, postgres, types};
@@ -81,6 +81,7 @@ pub(super) fn mode(mode: Mode) -> context::CallMode {
         Mode::Plan => context::CallMode::Plan,
         Mode::Apply => context::CallMode::Apply,
         Mode::Verify => context::CallMode::Verify,
+        Mode::Recheck => context::CallMode::Recheck,
     }
 }
 
@@ -119,6 +120,10 @@ pub(super) fn undo(undo: postgres::Undo) -> effect::SqlUndo {
 
 pub(super) fn table(table: postgres::Table) -> effect::Table {
     effect::Table { slot: table.slot.into(), schema: table.schema, name: table.name, columns: table.columns }
+}
+
+pub(super) fn question(question: postgres::Question) -> Question {
+    Question { slot: question.slot, sql: question.sql, params: question.params }
 }
 
 pub(super) fn consistency(consistency: postgres::Consistency) -> effect::Consistency {

@@ -5,7 +5,8 @@ use godwit_model::effect::{
     Action, Block, Content, CopyObject, CopySequences, CopyTable, CreateBucket, CreateDatabase, DeleteFile,
     DeleteObject, DumpTable, ExecuteSql, LoadTable, PutObject, SealArchive, SetCors, WriteFile,
 };
-use godwit_model::{EffectKey, Json};
+use godwit_model::plugin::Question;
+use godwit_model::{EffectKey, Error, Json};
 use wasmtime::component::Resource;
 
 use super::convert;
@@ -20,6 +21,13 @@ pub struct Rows(Box<dyn Cursor>);
 pub struct Objects(Box<dyn Listing>);
 
 type Outcome<T> = Result<T, Trouble>;
+
+impl Guest {
+    /// One result of several, as the guest is told it.
+    fn reply<T>(&mut self, result: Result<T, Error>) -> Result<T, types::Error> {
+        result.map_err(|error| convert::error(error, |error| self.told.tell(error)))
+    }
+}
 
 impl types::Host for Guest {
     fn convert_error(&mut self, trouble: Trouble) -> wasmtime::Result<types::Error> {
@@ -106,10 +114,7 @@ impl effects::Host for Guest {
             .into_iter()
             .map(|outcome| effects::Outcome {
                 key: outcome.key.as_str().to_owned(),
-                result: outcome
-                    .result
-                    .map(|result| result.to_string())
-                    .map_err(|error| convert::error(error, |error| self.told.tell(error))),
+                result: self.reply(outcome.result.map(|result| result.to_string())),
             })
             .collect())
     }
@@ -119,9 +124,14 @@ impl effects::Host for Guest {
         Ok(host.evidence(&EffectKey::new(key)).await?.map(convert::evidence))
     }
 
-    async fn observe(&mut self, key: String) -> Outcome<types::Evidence> {
+    async fn observe(
+        &mut self,
+        keys: Vec<String>,
+    ) -> wasmtime::Result<Vec<Result<types::Evidence, types::Error>>> {
         let (_call, host) = self.enter()?;
-        Ok(convert::evidence(host.observe(&EffectKey::new(key)).await?))
+        let keys: Vec<EffectKey> = keys.into_iter().map(EffectKey::new).collect();
+        let found = host.observe(&keys).await.map_err(trap)?;
+        Ok(found.into_iter().map(|one| self.reply(one.map(convert::evidence))).collect())
     }
 }
 
@@ -183,6 +193,16 @@ impl postgres::Host for Guest {
         let (_call, host) = self.enter()?;
         let rows = host.query(&slot, &sql, &params).await?;
         self.open(Rows(rows))
+    }
+
+    async fn answers(
+        &mut self,
+        questions: Vec<postgres::Question>,
+    ) -> wasmtime::Result<Vec<Result<Vec<String>, types::Error>>> {
+        let (_call, host) = self.enter()?;
+        let questions: Vec<Question> = questions.into_iter().map(convert::question).collect();
+        let answers = host.answers(&questions).await.map_err(trap)?;
+        Ok(answers.into_iter().map(|one| self.reply(one)).collect())
     }
 
     async fn execute(
