@@ -72,7 +72,7 @@ impl Wire {
         let mut ended = 0;
         let mut failed = None;
         loop {
-            let message = self.message().await?;
+            let message = self.message_after(&mut failed).await?;
             match message.tag {
                 b'D' if ended >= before => {
                     page.rows.push(data_row(&message.body).map_err(|e| self.broken("a row", &e))?);
