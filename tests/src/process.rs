@@ -140,6 +140,30 @@ impl Godwit {
         text.parse().expect("the count is a number")
     }
 
+    /// Resumes the newest run unless it is done, which is expected to do it; nothing where no run began.
+    pub fn resume_newest(&self, context: &str) {
+        if let Some((run, status)) = self.newest_run()
+            && status != "done"
+        {
+            let ran = self.run(&["resume", &run, "--yes"]);
+            assert_eq!(ran.code, Some(0), "{context}: {ran}");
+        }
+    }
+
+    /// Takes a run back, killed after a time unless it ended before, and then to the end.
+    pub fn undo_cut_off(&self, run: &str, time: Duration) {
+        self.killed_after(time, &["undo", run, "--yes"]);
+        match self.newest_run().expect("a run is there") {
+            (newest, _) if newest == run => {
+                self.ok(&["undo", run, "--yes"]);
+            }
+            (newest, status) if status != "done" => {
+                self.ok(&["resume", &newest]);
+            }
+            _ => {}
+        }
+    }
+
     /// The newest run's id and status.
     pub fn newest_run(&self) -> Option<(String, String)> {
         let runs = self.json(&["runs", "--json"]);

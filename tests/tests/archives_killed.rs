@@ -90,16 +90,6 @@ impl Pair {
     }
 }
 
-/// Resumes what isn't done.
-fn resume(godwit: &Godwit, context: &str) {
-    if let Some((run, status)) = godwit.newest_run()
-        && status != "done"
-    {
-        let ran = godwit.run(&["resume", &run, "--yes"]);
-        assert_eq!(ran.code, Some(0), "{context}: {ran}");
-    }
-}
-
 #[test]
 fn killed_at_random_moments_then_resumed_then_undone() {
     let pair = Pair::start();
@@ -111,23 +101,14 @@ fn killed_at_random_moments_then_resumed_then_undone() {
         let (context, name) = (format!("killed after {moment:?} of {whole:?}"), format!("random_{number}"));
         let godwit = pair.fresh(&name);
         godwit.killed_after(moment, &RUN);
-        resume(&godwit, &context);
+        godwit.resume_newest(&context);
         let Some((run, _)) = godwit.newest_run() else {
             pair.assert_nothing(&godwit, &name, &context);
             continue;
         };
         pair.assert_restored(&name, &context);
         // Undo is cut off too, and goes on.
-        godwit.killed_after(Duration::from_millis(20 * u64::from(number)), &["undo", &run, "--yes"]);
-        match godwit.newest_run().unwrap() {
-            (newest, _) if newest == run => {
-                godwit.ok(&["undo", &run, "--yes"]);
-            }
-            (newest, status) if status != "done" => {
-                godwit.ok(&["resume", &newest]);
-            }
-            _ => {}
-        }
+        godwit.undo_cut_off(&run, Duration::from_millis(20 * u64::from(number)));
         pair.assert_nothing(&godwit, &name, &context);
     }
 }

@@ -171,16 +171,7 @@ fn killed_then_resumed_then_undone() {
             assert_eq!(resumed.code, Some(0), "{context}: {resumed}");
         }
         pair.assert_equal(&context);
-        godwit.killed_after(Duration::from_millis(u64::from(number) * 10), &["undo", &run, "--yes"]);
-        match godwit.newest_run().unwrap() {
-            (newest, _) if newest == run => {
-                godwit.ok(&["undo", &run, "--yes"]);
-            }
-            (newest, status) if status != "done" => {
-                godwit.ok(&["resume", &newest]);
-            }
-            _ => {}
-        }
+        godwit.undo_cut_off(&run, Duration::from_millis(u64::from(number) * 10));
         pair.assert_empty(&context);
     }
 }

@@ -162,7 +162,7 @@ fn killed_at_journal_writes_then_resumed() {
         let name = format!("kill_{number}");
         let godwit = pair.fresh(&name);
         let killed = godwit.killed_at(&moment, &["run", "copy-postgres", "--yes"]);
-        resume(&godwit, &moment);
+        godwit.resume_newest(&moment);
         if killed.code.is_none() && godwit.newest_run().is_none() {
             pair.assert_empty(&name, &moment);
         } else {
@@ -184,33 +184,14 @@ fn killed_at_random_moments_then_resumed_then_undone() {
         let name = format!("random_{number}");
         let godwit = pair.fresh(&name);
         godwit.killed_after(moment, &["run", "copy-postgres", "--yes"]);
-        resume(&godwit, &context);
+        godwit.resume_newest(&context);
         let Some((run, _)) = godwit.newest_run() else {
             pair.assert_empty(&name, &context);
             continue;
         };
         pair.assert_equal(&name, &context);
         // Undo is cut off too, and goes on.
-        godwit.killed_after(Duration::from_millis(10 * u64::from(number)), &["undo", &run, "--yes"]);
-        match godwit.newest_run().unwrap() {
-            (newest, _) if newest == run => {
-                godwit.ok(&["undo", &run, "--yes"]);
-            }
-            (newest, status) if status != "done" => {
-                godwit.ok(&["resume", &newest]);
-            }
-            _ => {}
-        }
+        godwit.undo_cut_off(&run, Duration::from_millis(10 * u64::from(number)));
         pair.assert_empty(&name, &context);
-    }
-}
-
-/// Resumes until the run is done; the number of tries is bounded.
-fn resume(godwit: &Godwit, context: &str) {
-    if let Some((run, status)) = godwit.newest_run()
-        && status != "done"
-    {
-        let ran = godwit.run(&["resume", &run, "--yes"]);
-        assert_eq!(ran.code, Some(0), "{context}: {ran}");
     }
 }

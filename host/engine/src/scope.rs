@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use godwit_model::capability::{Ledger, Notes, Part, Progress};
 use godwit_model::journal::Journal;
+use godwit_model::plugin::Level;
 use godwit_model::{EffectKey, Error, Json, Result, RunId, StepId};
 use tokio::sync::Notify;
 
@@ -125,6 +126,14 @@ impl Progress for ObserverProgress {
             label: label.to_owned(),
             items,
             bytes,
+        });
+    }
+
+    fn waits(&self, what: &str) {
+        self.observer.event(Event::Log {
+            step: self.step.clone(),
+            level: Level::Warn,
+            message: what.to_owned(),
         });
     }
 }

@@ -7,9 +7,10 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
+use crate::disk::Disk;
 use crate::error::{LabError, Result, io};
 use crate::process::{self, ServerUser, Signal, Watchdog};
 
@@ -72,9 +73,19 @@ pub struct Builder {
     settings: Vec<(String, String)>,
     folder: Option<PathBuf>,
     port: Option<u16>,
+    /// On a disk that can be filled.
+    disk: bool,
+    /// As a standby of this server.
+    primary: Option<PgServer>,
 }
 
 impl Builder {
+    /// With a disk that [`PgServer::fill_disk`] fills.
+    pub fn disk(mut self) -> Self {
+        self.disk = true;
+        self
+    }
+
     /// A line of postgresql.conf; a later one wins over an earlier one and over the lab's own.
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
@@ -108,9 +119,13 @@ impl Builder {
             user.own(&base)?;
         }
         let watchdog = if scratch.is_some() { Some(Watchdog::over(&base)?) } else { None };
+        let disk = if self.disk { Some(Disk::new(&base)?) } else { None };
         let held = Mutex::new(Held { port: 0, child: None, watchdog, scratch });
-        let inner = Inner { major: self.major, bin, base, user, held };
-        inner.initialise(&self.settings)?;
+        let inner = Inner { major: self.major, bin, base, user, disk, held };
+        match &self.primary {
+            Some(primary) => inner.follow(primary, &self.settings)?,
+            None => inner.initialise(&self.settings)?,
+        }
         inner.launch(self.port)?;
         Ok(PgServer(Arc::new(inner)))
     }
@@ -119,7 +134,7 @@ impl Builder {
 /// A PostgreSQL server on 127.0.0.1, with password authentication (scram-sha-256) for the superuser
 /// [`USER`]. It logs every statement with its application name. Dropping it stops it at once and removes its
 /// data, unless it was started by [`PgServer::persistent`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PgServer(Arc<Inner>);
 
 impl PgServer {
@@ -130,14 +145,19 @@ impl PgServer {
 
     /// For a server with settings of its own.
     pub fn builder(major: Major) -> Builder {
-        Builder { major, settings: Vec::new(), folder: None, port: None }
+        Builder { major, settings: Vec::new(), folder: None, port: None, disk: false, primary: None }
+    }
+
+    /// A hot standby of this server, by `pg_basebackup` and streaming replication; its superuser is this one's.
+    pub fn standby(&self) -> Builder {
+        Builder { primary: Some(self.clone()), ..Self::builder(self.major()) }
     }
 
     /// Starts, or finds running, the server whose data lie in `dir`; it stays when this value goes and ends
     /// with [`stop`](Self::stop). As root, `dir` has to be one that the server's user can enter
     /// (below [`crate::cache::dir`], say). Without a `port`, the one it last had, or a free one.
     pub async fn persistent(major: Major, dir: impl Into<PathBuf>, port: Option<u16>) -> Result<Self> {
-        Builder { major, settings: Vec::new(), folder: Some(dir.into()), port }.start().await
+        Builder { folder: Some(dir.into()), port, ..Self::builder(major) }.start().await
     }
 
     pub fn major(&self) -> Major {
@@ -187,11 +207,23 @@ impl PgServer {
 
     /// Runs statements, separated by semicolons, in one simple query: one transaction unless they say otherwise.
     pub async fn exec(&self, database: &str, sql: &str) -> Result<()> {
-        let sql_error = |source| LabError::Sql { database: database.to_owned(), source };
-        let mut connection = self.options(database).connect().await.map_err(sql_error)?;
-        // Fixtures are written by the tests themselves.
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.map_err(sql_error)?;
-        connection.close().await.map_err(sql_error)
+        let mut session = self.somebody(database).await?;
+        session.exec(sql).await?;
+        session
+            .connection
+            .close()
+            .await
+            .map_err(|source| LabError::Sql { database: database.to_owned(), source })
+    }
+
+    /// A session of the superuser that stays open.
+    pub async fn somebody(&self, database: &str) -> Result<Somebody> {
+        Somebody::connect(&self.options(database)).await
+    }
+
+    /// The same, of another user.
+    pub async fn somebody_as(&self, user: &str, password: &str, database: &str) -> Result<Somebody> {
+        Somebody::connect(&self.options(database).username(user).password(password)).await
     }
 
     /// Runs a script through `psql -X -q -A -t -v ON_ERROR_STOP=1` and gives its output without the last
@@ -241,6 +273,16 @@ impl PgServer {
         read_lossy(&self.0.base.join("server.log"))
     }
 
+    /// Lets no file of a table grow from now on, as on a full disk; or frees the disk again. For servers that were built
+    /// with [`Builder::disk`].
+    pub fn fill_disk(&self, full: bool) -> Result<()> {
+        let hint = || LabError::Missing {
+            what: "a disk that can be filled".into(),
+            hint: "build the server with `disk()`".into(),
+        };
+        self.0.disk.as_ref().ok_or_else(hint)?.set_full(full)
+    }
+
     /// The postmaster's process id while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.0.postmaster().map(|postmaster| postmaster.pid)
@@ -272,6 +314,30 @@ impl PgServer {
     }
 }
 
+/// Somebody else's session, with its transaction and its locks; it ends when it is dropped.
+#[derive(Debug)]
+pub struct Somebody {
+    connection: PgConnection,
+    database: String,
+}
+
+impl Somebody {
+    async fn connect(options: &PgConnectOptions) -> Result<Self> {
+        let database = options.get_database().unwrap_or_default().to_owned();
+        match options.connect().await {
+            Ok(connection) => Ok(Self { connection, database }),
+            Err(source) => Err(LabError::Sql { database, source }),
+        }
+    }
+
+    /// Runs statements, separated by semicolons, in one simple query.
+    pub async fn exec(&mut self, sql: &str) -> Result<()> {
+        // Fixtures are written by the tests themselves.
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await;
+        done.map(drop).map_err(|source| LabError::Sql { database: self.database.clone(), source })
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     major: Major,
@@ -279,6 +345,7 @@ struct Inner {
     /// Holds `data/` and `server.log`.
     base: PathBuf,
     user: Option<ServerUser>,
+    disk: Option<Disk>,
     held: Mutex<Held>,
 }
 
@@ -334,6 +401,21 @@ impl Inner {
         process::output(&mut initdb)?;
         fs::remove_file(&password).map_err(io("remove", &password))?;
 
+        self.configure(settings)
+    }
+
+    /// The data of another server, to follow it.
+    fn follow(&self, primary: &PgServer, settings: &[(String, String)]) -> Result<()> {
+        let mut backup = process::command(&self.bin.join("pg_basebackup"), self.user);
+        backup
+            .args(["--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf", "--no-sync", "-D"])
+            .arg(self.data())
+            .envs(primary.environment("postgres"));
+        process::output(&mut backup)?;
+        self.configure(settings)
+    }
+
+    fn configure(&self, settings: &[(String, String)]) -> Result<()> {
         let mut conf = String::from("\n# The lab's settings.\n");
         let lasting: &[(&str, &str)] = if self.held().scratch.is_some() {
             &[("fsync", "off"), ("full_page_writes", "off")]
@@ -345,7 +427,7 @@ impl Inner {
         for (name, value) in own.chain(theirs) {
             conf.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
         }
-        let path = data.join("postgresql.conf");
+        let path = self.data().join("postgresql.conf");
         let mut file = fs::OpenOptions::new().append(true).open(&path).map_err(io("open", &path))?;
         std::io::Write::write_all(&mut file, conf.as_bytes()).map_err(io("write", &path))
     }
@@ -389,6 +471,7 @@ impl Inner {
         let program = self.bin.join("postgres");
         let mut postgres = process::command(&program, self.user);
         postgres.arg("-D").arg(self.data()).arg("-p").arg(port.to_string()).stdout(out).stderr(log);
+        postgres.envs(self.disk.iter().flat_map(Disk::environment));
         let mut child = postgres.spawn().map_err(io("run", &program))?;
 
         let mut ended = None;

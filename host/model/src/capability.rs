@@ -84,6 +84,9 @@ pub trait Transforms: Send + Sync {
 /// Where bytes and rows moved are counted for the display.
 pub trait Progress: Send + Sync {
     fn transfer(&self, label: &str, items: u64, bytes: u64);
+
+    /// Says what the work waits for that somebody else holds. Said once; nobody has to listen.
+    fn waits(&self, _what: &str) {}
 }
 
 /// A planned state of a file.

@@ -1,4 +1,6 @@
-//! The capability itself: which effect goes where, and what lives as long as a step.
+//! The capability itself: what it knows of a run's places, and what lives as long as a step.
+
+mod effects;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -24,7 +26,7 @@ use crate::place::{Place, StepKey, application};
 use crate::pool::Server;
 use crate::snapshot::{Leader, Leaders, Succession};
 use crate::undo::{Planner, Request};
-use crate::{database, execute, frozen, gate, orphans, reads, resume, sequences};
+use crate::{frozen, gate, orphans, reads, resume, waits};
 
 /// Databases of PostgreSQL servers, 12 and newer.
 pub struct Postgres {
@@ -139,6 +141,12 @@ impl Postgres {
         session.keep();
         registered.insert(key);
         Ok(())
+    }
+
+    /// The databases that a step may touch.
+    fn places(&self, scope: &StepScope) -> Result<Vec<Place>> {
+        let grants = scope.grants.iter().filter(|grant| grant.kind == ConnectionKind::Postgres);
+        grants.map(|grant| self.place(grant, &self.application(scope))).collect()
     }
 
     /// A sink's table as it is now, or was when its schema was last read.
@@ -270,10 +278,6 @@ fn overlap(source: &Place, sink: &Place, request: &CopyTable) -> Error {
     .hint("grant another database as the target")
 }
 
-fn not_ours(action: &Action) -> Error {
-    Error::host(format!("{action:?} isn't an effect of the postgres capability"))
-}
-
 #[async_trait]
 impl Capability for Postgres {
     fn identity(&self, grant: &Grant) -> Result<String> {
@@ -283,7 +287,7 @@ impl Capability for Postgres {
     async fn check_frozen(&self, scope: &StepScope, grant: &Grant) -> Result<()> {
         let place = self.place(grant, &self.application(scope))?;
         if frozen::is_declared(scope, &place).await? {
-            frozen::check(scope, &place).await?;
+            frozen::check_finally(scope, &place).await?;
         }
         Ok(())
     }
@@ -294,13 +298,14 @@ impl Capability for Postgres {
             return Ok(Vec::new());
         }
         let mut seen = HashSet::new();
-        for grant in scope.grants.iter().filter(|grant| grant.kind == ConnectionKind::Postgres) {
-            let place = self.place(grant, &self.application(scope))?;
+        for place in self.places(scope)? {
             if seen.insert(place.identity()) {
                 orphans::end(&place, &scope.run, &self.process).await?;
             }
         }
-        resume::begin_again(scope, &step.leaders, known, &|slot| self.slot(scope, slot)).await
+        let slot = |slot: &SlotName| self.slot(scope, slot);
+        let begun = resume::begin_again(scope, &step.leaders, known, &slot);
+        waits::told(scope, &self.places(scope)?, begun).await
     }
 
     async fn close_step(&self, scope: &StepScope) -> Result<()> {
@@ -319,34 +324,7 @@ impl Capability for Postgres {
     }
 
     async fn prepare(&self, scope: &StepScope, effect: &Effect) -> Result<Preparation> {
-        match &effect.action {
-            Action::ExecuteSql(request) => execute::prepare(scope, request),
-            Action::CopyTable(request) => {
-                let step = self.step(scope);
-                let ends = self.ends(scope, &step, request).await?;
-                copy::prepare(scope, request, &ends.table)
-            }
-            Action::CopySequences(request) => Ok(sequences::prepare(scope, request)),
-            Action::DumpTable(request) => {
-                let (source, leader, table) = self.source(scope, &self.step(scope), &request.source).await?;
-                self.dump(scope, effect, request, &source, &leader, &table)?.prepare().await
-            }
-            Action::LoadTable(request) => {
-                let sink = self.slot(scope, &request.sink.slot)?;
-                self.load(scope, effect, request, &sink)?.prepare().await
-            }
-            Action::SealArchive(request) => self.seal(scope, effect, request)?.prepare().await,
-            Action::CreateDatabase(request) => {
-                database::prepare(
-                    scope,
-                    &self.own(scope, &request.slot)?,
-                    scope.grant(&request.slot)?,
-                    request,
-                )
-                .await
-            }
-            other => Err(not_ours(other)),
-        }
+        waits::told(scope, &self.places(scope)?, self.prepare_effect(scope, effect)).await
     }
 
     fn names(&self, effect: &Effect, preparation: &Preparation, done: Option<&Done>) -> Option<Vec<String>> {
@@ -366,50 +344,8 @@ impl Capability for Postgres {
         ledger: &dyn Ledger,
         resumed: bool,
     ) -> Result<Done> {
-        let step = self.step(scope);
-        match &effect.action {
-            Action::ExecuteSql(request) => {
-                let grant = scope.grant(&request.slot)?;
-                let place = self.slot(scope, &request.slot)?;
-                self.register(scope, &place, None).await?;
-                execute::perform(scope, &place, grant, &effect.key, request, resumed).await
-            }
-            Action::CopyTable(request) => {
-                let ends = self.ends(scope, &step, request).await?;
-                self.refuse_overlap(&ends, request).await?;
-                self.register(scope, &ends.sink, None).await?;
-                let sink = self.sink_table(&step, &ends.sink, &request.sink).await?;
-                copy::perform(scope, &effect.key, request, &ends, &sink, ledger).await
-            }
-            Action::CopySequences(request) => {
-                let source = self.slot(scope, &request.source)?;
-                let sink = self.slot(scope, &request.sink)?;
-                self.register(scope, &sink, None).await?;
-                let leader = step.leaders.get(scope, &source, Succession::Refuse).await?;
-                sequences::perform(scope, &effect.key, request, &leader, &sink).await
-            }
-            Action::DumpTable(request) => {
-                let (source, leader, table) = self.source(scope, &step, &request.source).await?;
-                self.dump(scope, effect, request, &source, &leader, &table)?
-                    .perform(preparation, ledger)
-                    .await
-            }
-            Action::LoadTable(request) => {
-                let sink = self.slot(scope, &request.sink.slot)?;
-                self.register(scope, &sink, None).await?;
-                let table = self.sink_table(&step, &sink, &request.sink).await?;
-                self.load(scope, effect, request, &sink)?.perform(preparation, &table).await
-            }
-            Action::SealArchive(request) => {
-                self.seal(scope, effect, request)?.perform(preparation, ledger).await
-            }
-            Action::CreateDatabase(request) => {
-                let existed = preparation.before.get("existed") == Some(&Json::Bool(true));
-                let own = self.own(scope, &request.slot)?;
-                database::perform(scope, &own, scope.grant(&request.slot)?, request, existed).await
-            }
-            other => Err(not_ours(other)),
-        }
+        let work = self.perform_effect(scope, effect, preparation, ledger, resumed);
+        waits::told(scope, &self.places(scope)?, work).await
     }
 
     async fn observe(&self, scope: &StepScope, performed: &Performed) -> Result<Evidence> {
@@ -473,7 +409,8 @@ impl Capability for Postgres {
                 place
             }
         };
-        crate::undo::perform(scope, &place, action, &request, discard, resumed).await
+        let work = crate::undo::perform(scope, &place, action, &request, discard, resumed);
+        waits::told(scope, std::slice::from_ref(&place), work).await
     }
 
     async fn cleanup(&self, run: &RunId, grant: &Grant) -> Result<Option<String>> {
@@ -513,14 +450,17 @@ impl PostgresReads for Postgres {
     ) -> Result<Box<dyn Cursor>> {
         let query = gate::admit(sql)?;
         let place = self.place(grant, &self.application(scope))?;
-        match grant.access {
-            Access::Read => {
-                let leader = self.step(scope).leaders.get(scope, &place, Succession::Refuse).await?;
-                reads::in_snapshot(leader, &query, params).await
+        let opened = async {
+            match grant.access {
+                Access::Read => {
+                    let leader = self.step(scope).leaders.get(scope, &place, Succession::Refuse).await?;
+                    reads::in_snapshot(leader, &query, params).await
+                }
+                // What the step has written so far has to be seen.
+                Access::Write => reads::fresh(&place, &query, params).await,
             }
-            // What the step has written so far has to be seen.
-            Access::Write => reads::fresh(&place, &query, params).await,
-        }
+        };
+        waits::told(scope, std::slice::from_ref(&place), opened).await
     }
 
     async fn answer(

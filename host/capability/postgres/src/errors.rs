@@ -143,8 +143,11 @@ pub fn server_failure(at: &str, fields: ServerFields, completed: usize) -> Failu
         message.push_str(&format!(" [{context}]"));
     }
     let mut error = Error::new(kind, fault, message).code(fields.code);
-    if let Some(hint) = fields.hint.as_deref().or(hint) {
-        error = error.hint(hint);
+    // The server says what it knows of the cause, we what to do about it here.
+    match (fields.hint.as_deref(), hint) {
+        (Some(theirs), Some(ours)) => error = error.hint(format!("{}; {ours}", theirs.trim_end_matches('.'))),
+        (Some(hint), None) | (None, Some(hint)) => error = error.hint(hint),
+        (None, None) => {}
     }
     let constraint = fields.constraint.map(|constraint| {
         let table = format!("{}.{}", fields.schema.unwrap_or_default(), fields.table.unwrap_or_default());

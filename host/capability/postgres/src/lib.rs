@@ -30,6 +30,7 @@ mod statements;
 mod tls;
 mod transfer;
 mod undo;
+mod waits;
 mod wire;
 
 pub use capability::Postgres;

@@ -27,6 +27,8 @@ pub struct Server {
     idle: Mutex<VecDeque<(Key, Idle)>>,
     /// Server processes behind open connections.
     backends: Backends,
+    /// Whose locks somebody has been told of.
+    pub said: crate::waits::Said,
 }
 
 type Backends = Arc<Mutex<HashSet<u32>>>;
@@ -82,6 +84,7 @@ impl Server {
             leaders: Arc::new(Semaphore::new(leaders)),
             idle: Mutex::new(VecDeque::new()),
             backends: Backends::default(),
+            said: crate::waits::Said::default(),
             config,
         }
     }
@@ -90,6 +93,12 @@ impl Server {
     pub async fn permit(self: &Arc<Self>) -> Result<Permit> {
         let permit = self.budget.clone().acquire_owned().await.map_err(closed)?;
         Ok(Permit { permit, server: self.clone() })
+    }
+
+    /// The right to use one connection, where nobody else waits for it.
+    pub fn try_permit(self: &Arc<Self>) -> Option<Permit> {
+        let permit = self.budget.clone().try_acquire_owned().ok()?;
+        Some(Permit { permit, server: self.clone() })
     }
 
     /// Waits for the right to use two at once, which taken one by one could block each other for good.

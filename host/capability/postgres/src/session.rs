@@ -35,7 +35,10 @@ const PINS: &[(&str, &str)] = &[
 /// One request that pins a session's settings, and answers the server process behind the session.
 pub fn pins() -> String {
     let pins: String = PINS.iter().map(|(name, value)| format!("SET {name} = '{value}'; ")).collect();
-    pins + "SELECT pg_catalog.pg_backend_pid()::text"
+    // Limits that only newer majors have.
+    pins + "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
+            WHERE name IN ('idle_session_timeout', 'transaction_timeout'); \
+            SELECT pg_catalog.pg_backend_pid()::text"
 }
 
 /// The server process that answered the pins.

@@ -19,7 +19,7 @@ use crate::catalog::{self, Schema};
 use crate::errors::Failure;
 use crate::place::Place;
 use crate::pool::{Lease, Permit};
-use crate::quote::qualified;
+use crate::quote::{literal, qualified};
 use crate::wire::{Page, Reply, Wire};
 
 /// What a step's notes keep of the snapshots of one source.
@@ -234,7 +234,19 @@ impl Leader {
             "LOCK TABLE {} IN ACCESS SHARE MODE; RELEASE SAVEPOINT godwit; SAVEPOINT godwit",
             names.join(", ")
         );
-        self.catalog(&sql).await.map(drop)
+        self.catalog(&sql).await?;
+        let changed = self.catalog(&changed_form(schema)).await?;
+        let changed: Vec<&str> = changed.rows.iter().flatten().flatten().map(String::as_str).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        Err(Error::conflict(format!(
+            "{}: truncated, rewritten, replaced or dropped since the snapshot was taken, so that their rows can't be read \
+             under it: {}",
+            self.place.identity(),
+            changed.join(", ")
+        ))
+        .hint("`godwit resume` copies tables as they are then; where one is gone, undo the run and begin anew"))
     }
 
     /// Opens a portal over a guest's query, which passed the gate; its name and the first rows.
@@ -289,6 +301,20 @@ impl Leader {
         }
         failure
     }
+}
+
+/// Tables of a schema whose rows aren't in the file any more in which the snapshot has them, or whose name leads to
+/// another table. Functions and names see the catalogs as they are now, tables of the catalog as the snapshot has them.
+fn changed_form(schema: &str) -> String {
+    format!(
+        "SELECT {schema} || '.' || c.relname
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p')
+           AND (pg_catalog.to_regclass(pg_catalog.format('%I.%I', n.nspname, c.relname)) IS DISTINCT FROM c.oid
+             OR pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM NULLIF(c.relfilenode, 0))
+         ORDER BY 1",
+        schema = literal(schema)
+    )
 }
 
 impl LeaderWire {

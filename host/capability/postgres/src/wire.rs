@@ -87,7 +87,7 @@ impl Wire {
         let mut current = Reply::default();
         let mut failed = None;
         loop {
-            let message = self.message().await?;
+            let message = self.message_after(&mut failed).await?;
             match message.tag {
                 b'D' => current.rows.push(data_row(&message.body).map_err(|e| self.broken("a row", &e))?),
                 b'C' => {
@@ -113,6 +113,11 @@ impl Wire {
             }
             self.fill().await?;
         }
+    }
+
+    /// The next message; where none comes any more, an error that the server had sent before says why.
+    async fn message_after(&mut self, failed: &mut Option<Failure>) -> Result<Message, Failure> {
+        self.message().await.map_err(|closed| failed.take().unwrap_or(closed))
     }
 
     /// A whole message from the inbox, passing over what may come at any time.

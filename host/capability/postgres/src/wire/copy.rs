@@ -38,7 +38,7 @@ impl Wire {
         let mut current = Reply::default();
         let mut failed = None;
         loop {
-            let message = self.message().await?;
+            let message = self.message_after(&mut failed).await?;
             match message.tag {
                 b'D' => current.rows.push(data_row(&message.body).map_err(|e| self.broken("a row", &e))?),
                 b'C' => {
@@ -153,7 +153,7 @@ impl Wire {
     async fn end_of_copy(&mut self) -> Result<(), Failure> {
         let mut failed = None;
         loop {
-            let message = self.message().await?;
+            let message = self.message_after(&mut failed).await?;
             match message.tag {
                 b'c' | b'C' => {}
                 b'E' => failed = Some(self.failure(&message.body, 0)),

@@ -101,7 +101,7 @@ impl Wire {
         let mut bytes = 0;
         let mut failed = None;
         loop {
-            let message = self.message().await?;
+            let message = self.message_after(&mut failed).await?;
             match message.tag {
                 b'D' if ended >= before => {
                     bytes += message.body.len();
