@@ -7,6 +7,7 @@ pub mod cache;
 mod error;
 mod fetch;
 pub mod foreign;
+pub mod kinds;
 pub mod packages;
 pub mod postgres;
 mod process;
