@@ -14,6 +14,7 @@ mod process;
 pub mod rows;
 pub mod s3;
 pub mod sample;
+pub mod sources;
 pub mod wheel;
 
 pub use error::{LabError, Result};
