@@ -44,16 +44,21 @@ pub async fn oracle(source: (&PgServer, &str), target: &PgServer, database: &str
     dump(target, database)
 }
 
-/// Every table with its number of rows and a digest of all rows, and every sequence with its state: a line each, by
-/// name. Schemas of the system are left out.
+/// Every table with its number of rows and a digest of all rows, every sequence with its state, and every large object: a
+/// line each, by name. Schemas of the system are left out, and columns are taken by their names.
 pub fn contents(server: &PgServer, database: &str) -> Vec<String> {
     let list = "SELECT string_agg(query, ' UNION ALL ') || ' ORDER BY 1' FROM (
-        SELECT format($$SELECT %L, count(*)::text || ' rows', md5(string_agg(t::text, '|' ORDER BY t::text COLLATE \"C\")) FROM ONLY %1$s t$$,
-                      c.oid::regclass) AS query
+        SELECT format($$SELECT %L, count(*)::text || ' rows', md5(string_agg(t, '|' ORDER BY t COLLATE \"C\"))
+                        FROM (SELECT ROW(%2$s)::text AS t FROM ONLY %1$s) rows$$, c.oid::regclass,
+                      (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attname) FROM pg_attribute a
+                       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)) AS query
         FROM pg_class c WHERE c.relkind = 'r' AND NOT SYSTEM
         UNION ALL
         SELECT format('SELECT %L, last_value::text, is_called::text FROM %1$s', c.oid::regclass)
         FROM pg_class c WHERE c.relkind = 'S' AND NOT SYSTEM
+        UNION ALL
+        SELECT 'SELECT ''large object '' || m.oid, format(''%s %s %s'', m.lomowner::regrole, m.lomacl,
+                    obj_description(m.oid, ''pg_largeobject'')), md5(lo_get(m.oid)) FROM pg_largeobject_metadata m'
     ) AS each";
     let system = "(SELECT n.nspname ~ '^pg_' OR n.nspname = 'information_schema' FROM pg_namespace n WHERE n.oid = c.relnamespace)";
     let list = list.replace("SYSTEM", system);

@@ -7,4 +7,5 @@ pub mod cpu;
 pub mod database;
 pub mod kill;
 pub mod process;
+pub mod regression;
 pub mod timing;

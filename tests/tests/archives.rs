@@ -4,28 +4,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use godwit_lab::postgres::{Major, PgServer};
-use godwit_lab::sample;
+use godwit_lab::{kinds, sample};
 use godwit_tests::database;
 use godwit_tests::process::Godwit;
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_godwit-under-test");
-const EVERY_KIND: &str = include_str!("../../plugins/postgres-copy/tests/fixtures/every-kind.sql");
 const SOURCE: &str = "source";
-
-/// The fixture as a server of this major, or one that is to take its dump, can have it: Debian's 15 has no pgvector.
-fn every_kind(vectors: bool) -> String {
-    if vectors {
-        return EVERY_KIND.to_owned();
-    }
-    EVERY_KIND
-        .lines()
-        .filter(|line| !line.contains("EXTENSION vector") && !line.contains("users_embedding"))
-        .collect::<Vec<_>>()
-        .join("\n")
-        .replace("embedding vector(3)", "embedding float4[]")
-        .replace("('[' || i || ',0,1]')::vector", "ARRAY[i, 0, 1]::float4[]")
-}
 
 /// Servers of some majors, the first of which holds the source, and a `godwit` in a folder with `archives` in it.
 struct Bench {
@@ -50,7 +35,7 @@ impl Bench {
     /// With every kind of object in the source, and vectors where every server has them.
     fn with_every_kind(majors: &[Major]) -> Self {
         let bench = Self::start(majors);
-        bench.source().psql(SOURCE, &every_kind(!majors.contains(&Major::V15))).unwrap();
+        bench.source().psql(SOURCE, &kinds::every(!majors.contains(&Major::V15))).unwrap();
         bench
     }
 

@@ -8,6 +8,8 @@ mod debian;
 mod fetch;
 #[path = "../../host/lab/src/packages.rs"]
 mod packages;
+#[path = "../../host/lab/src/sources.rs"]
+mod sources;
 #[path = "../../host/lab/src/wheel.rs"]
 mod wheel;
 
@@ -28,6 +30,9 @@ cargo xtask <command>
                   SECTION is transforms, calls, start or journal
   bench postgres [--quick] [SET...]
                   set up (and install Debian's pgcopydb), then copy whole databases by psql, pg_dump, pgcopydb and Godwit
+  regression [--server 15|16|18]
+                  set up (with PostgreSQL's sources), build PostgreSQL's regression database, copy it, dump and restore
+                  it into the same major, and print what differs by pg_dump and by rows
   ci              what continuous integration does: .ci/run
 
 Fetched servers are kept in $GODWIT_CACHE (root: /var/cache/godwit; else ~/.cache/godwit).";
@@ -73,14 +78,12 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         "demo" => {
             set_up()?;
-            // Just what the tests build: anything less would select other features of shared dependencies, and compile
-            // wasmtime once more for whoever runs both.
-            let code = stream(cargo().args(["build", "--workspace", "--bins", "--tests", "--locked"]))?;
-            if code != ExitCode::SUCCESS {
-                return Ok(code);
-            }
-            let xtask = std::env::current_exe().context("the path of this program isn't known")?;
-            stream(Command::new(xtask.with_file_name("godwit")).arg("demo").args(rest))
+            run_built("godwit", &[&["demo".to_owned()], rest].concat())
+        }
+        "regression" => {
+            set_up_for_tests()?;
+            sources::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))?;
+            run_built("regression", rest)
         }
         "test" => {
             set_up_for_tests()?;
@@ -105,6 +108,18 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         other => bail!("there is no command {other:?}\n\n{USAGE}"),
     }
+}
+
+/// Compiles the workspace, then runs one of its programs.
+fn run_built(program: &str, arguments: &[String]) -> Result<ExitCode> {
+    // Just what the tests build: anything less would select other features of shared dependencies, and compile wasmtime
+    // once more for whoever runs both.
+    let code = stream(cargo().args(["build", "--workspace", "--bins", "--tests", "--locked"]))?;
+    if code != ExitCode::SUCCESS {
+        return Ok(code);
+    }
+    let xtask = std::env::current_exe().context("the path of this program isn't known")?;
+    stream(Command::new(xtask.with_file_name(program)).args(arguments))
 }
 
 /// The arguments that compile and run a bench. Dependencies are optimised in every build; only our own crates aren't, so

@@ -9,6 +9,7 @@ mod disk;
 mod error;
 mod fetch;
 pub mod foreign;
+pub mod kinds;
 pub mod packages;
 pub mod postgres;
 mod process;
@@ -16,6 +17,7 @@ pub mod proxy;
 pub mod rows;
 pub mod s3;
 pub mod sample;
+pub mod sources;
 pub mod wheel;
 
 pub use error::{LabError, Result};

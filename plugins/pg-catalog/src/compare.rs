@@ -71,7 +71,8 @@ fn definition(node: &Node, oldest: u32) -> String {
         // An extension's or schema's own properties are the target's business; that it is there is what counts.
         return String::new();
     }
-    let text = normalise(&node.create.join("; "));
+    let statements: Vec<&str> = node.common(oldest).map(String::as_str).collect();
+    let text = normalise(&statements.join("; "));
     match node.kind {
         // Before 18 a table's NOT NULL has no name.
         Kind::Table | Kind::ForeignTable if oldest < 180_000 => without_names(&text),
@@ -82,7 +83,9 @@ fn definition(node: &Node, oldest: u32) -> String {
             .collect::<Vec<_>>()
             .join(", "),
         // An owner's own, where there are others; nobody else's gets this far.
-        Kind::Privileges | Kind::DefaultPrivileges if oldest < 170_000 => text.replace(", MAINTAIN", ""),
+        Kind::Privileges | Kind::SystemPrivileges | Kind::DefaultPrivileges if oldest < 170_000 => {
+            text.replace(", MAINTAIN", "")
+        }
         Kind::Subscription if oldest < 160_000 => {
             // See `Node::since`.
             let text = text.replace(", run_as_owner = true", "");

@@ -30,6 +30,8 @@ pub struct Node {
     /// An index's access method.
     pub method: Option<String>,
     pub create: Vec<String>,
+    /// What stands in the place of the first statement on a server before this version, which lacks the words for it.
+    pub older: Option<(u32, String)>,
     /// What a server from this version on needs in addition, to behave as the source's does.
     pub since: Vec<(u32, String)>,
     /// In the order in which they run.
@@ -64,6 +66,7 @@ impl Node {
             parent: None,
             method: None,
             create: Vec::new(),
+            older: None,
             since: Vec::new(),
             drop: Vec::new(),
             needs: BTreeSet::new(),
@@ -80,7 +83,14 @@ impl Node {
     /// The statements that make it on a server of this version.
     pub fn statements(&self, version: u32) -> impl Iterator<Item = &String> {
         let since = self.since.iter().filter(move |(since, _)| version >= *since);
-        self.create.iter().chain(since.map(|(_, statement)| statement))
+        self.common(version).chain(since.map(|(_, statement)| statement))
+    }
+
+    /// Likewise, without those that are there for newer servers alone.
+    pub fn common(&self, version: u32) -> impl Iterator<Item = &String> {
+        let older = self.older.as_ref().filter(|(since, _)| version < *since).map(|(_, create)| create);
+        let rest = usize::from(older.is_some());
+        older.into_iter().chain(self.create.iter().skip(rest))
     }
 
     /// The object for people: `public.users`, `users_pkey on public.users`, `vector`.
@@ -507,6 +517,7 @@ impl Graph {
                     | Kind::ReplicaIdentity
                     | Kind::Owner
                     | Kind::Privileges
+                    | Kind::SystemPrivileges
             ) {
                 *counts.entry(node.kind.name()).or_default() += 1;
             }

@@ -64,6 +64,8 @@ pub enum Kind {
     Subscription,
     Owner,
     Privileges,
+    /// Of what is the server's own.
+    SystemPrivileges,
     DefaultPrivileges,
     /// Last of all, since it fires on what makes others.
     EventTrigger,
@@ -141,6 +143,7 @@ impl Kind {
             Self::Subscription => "subscription",
             Self::Owner => "owner",
             Self::Privileges => "privileges",
+            Self::SystemPrivileges => "system privileges",
             Self::DefaultPrivileges => "default privileges",
             Self::EventTrigger => "event trigger",
         }
@@ -164,6 +167,7 @@ impl Kind {
             | Self::Subscription
             | Self::Owner
             | Self::Privileges
+            | Self::SystemPrivileges
             | Self::DefaultPrivileges
             | Self::EventTrigger => Phase::After,
             _ => Phase::Before,
@@ -232,6 +236,7 @@ impl Kind {
         Self::EventTrigger,
         Self::Owner,
         Self::Privileges,
+        Self::SystemPrivileges,
         Self::DefaultPrivileges,
     ];
 }

@@ -351,7 +351,7 @@ fn policies() -> String {
 fn rules() -> String {
     format!(
         "SELECT w.oid::int8 AS oid, w.ev_class::int8 AS relation, w.rulename AS name, \
-           CASE WHEN w.rulename <> '_RETURN' THEN pg_get_ruledef(w.oid) END AS definition, \
+           CASE WHEN w.ev_type <> '1' THEN pg_get_ruledef(w.oid) END AS definition, \
            w.ev_enabled::text AS enabled, obj_description(w.oid, 'pg_rewrite') AS comment \
          FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'v', 'm') AND {USER_SCHEMA} AND {}",
@@ -391,7 +391,7 @@ fn collations(version: u32) -> String {
 }
 
 /// Dependencies among what users made, and of members on their extensions. A function hangs on a transform for its
-/// language and types whether it uses it or not, so that tells nothing.
+/// language and types whether it uses it or not, so that tells nothing; those that it names are told by itself.
 fn edges() -> String {
     format!(
         "SELECT d.classid::regclass::text AS c, d.objid::int8 AS o, d.refclassid::regclass::text AS rc, \
@@ -399,8 +399,9 @@ fn edges() -> String {
          FROM pg_depend d WHERE d.refobjid >= {FIRST_USER_OID} AND d.deptype IN ('n', 'a', 'i', 'e') \
          AND d.classid NOT IN ('pg_catalog.pg_amop'::regclass, 'pg_catalog.pg_amproc'::regclass) \
          AND d.refclassid <> 'pg_catalog.pg_transform'::regclass \
-         GROUP BY 1, 2, 3, 4, 5 UNION ALL {}",
-        operators::member_edges()
+         GROUP BY 1, 2, 3, 4, 5 UNION ALL {} UNION ALL {}",
+        operators::member_edges(),
+        languages::transform_edges()
     )
 }
 

@@ -11,8 +11,7 @@ use crate::pattern::{Filter, Patterns};
 use crate::sql;
 
 /// Kinds that can't be recreated, beside [`Kind::SKIPPABLE`] a name for `skip`.
-pub const UNSUPPORTED: &[&str] =
-    &["base type", "extension data", "large object", "range type with a canonical function", "shell type"];
+pub const UNSUPPORTED: &[&str] = &["extension data", "large object"];
 
 /// What is lost by design, whatever the recipe says; also pg_dump's `--no-owner --no-privileges --no-tablespaces`.
 pub const DROPPED: &[&str] = &["owners", "privileges", "tablespaces", "security labels", "database settings"];

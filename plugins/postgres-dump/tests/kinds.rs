@@ -3,25 +3,12 @@
 use std::process::Stdio;
 use std::sync::Arc;
 
+use godwit_lab::kinds;
 use godwit_lab::postgres::{Major, PgServer};
 use godwit_plugin_postgres_dump::{ARCHIVE, PostgresDump};
 use godwit_sdk::mock::{self, MockHost};
 use godwit_sdk::types::*;
 use serde_json::{Value, json};
-
-const EVERY_KIND: &str = include_str!("../../postgres-copy/tests/fixtures/every-kind.sql");
-const OTHER_KINDS: &str = include_str!("../../postgres-copy/tests/fixtures/other-kinds.sql");
-
-/// Debian's 15 has no pgvector.
-fn without_vectors() -> String {
-    EVERY_KIND
-        .lines()
-        .filter(|line| !line.contains("EXTENSION vector") && !line.contains("users_embedding"))
-        .collect::<Vec<_>>()
-        .join("\n")
-        .replace("embedding vector(3)", "embedding float4[]")
-        .replace("('[' || i || ',0,1]')::vector", "ARRAY[i, 0, 1]::float4[]")
-}
 
 /// Runs a query under the settings that the host pins.
 fn rows(server: &PgServer, sql: &str) -> Result<Vec<Value>> {
@@ -63,8 +50,7 @@ async fn round(major: Major, tool: Major, version: &str) {
     for database in ["shop", "ours", "stock"] {
         server.create_database(database).await.expect("a database");
     }
-    server.psql("shop", &without_vectors()).expect("fixture");
-    server.psql("shop", OTHER_KINDS).expect("the other kinds");
+    server.psql("shop", &kinds::all(major, major)).expect("fixture");
 
     let asked = Arc::clone(&server);
     let host = MockHost::new().on_query(move |query| Some(rows(&asked, query.sql)));

@@ -6,11 +6,13 @@
 mod dependents;
 mod foreign;
 mod languages;
+mod not_nulls;
 mod operators;
 mod privileges;
 mod relations;
 mod replication;
 mod routines;
+mod sequences;
 mod text_search;
 mod types;
 

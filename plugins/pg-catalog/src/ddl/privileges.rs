@@ -48,6 +48,10 @@ impl Builder<'_> {
 
     pub(crate) fn privileges(&mut self) {
         for row in &self.catalog.privileges {
+            if row.system || row.extension.is_some() {
+                self.changed_privileges(row);
+                continue;
+            }
             // An identity column's sequence comes with its table.
             let of_identity = || {
                 self.node("pg_class", row.oid)
@@ -77,6 +81,33 @@ impl Builder<'_> {
             }
             self.add_part(node);
         }
+    }
+
+    /// What differs from what initdb or an extension granted.
+    fn changed_privileges(&mut self, row: &PrivilegesRow) {
+        let (create, undo) = self.statements(row);
+        if create.is_empty() {
+            return;
+        }
+        let column = row.column.as_ref().map(|column| format!(" ({column})")).unwrap_or_default();
+        let kind = if row.system { Kind::SystemPrivileges } else { Kind::Privileges };
+        let mut node = Node::new(kind, row.oid, "", &format!("{}{column}", row.object));
+        // Only who runs the server owns what initdb made.
+        node.superuser = row.system;
+        if let Some(extension) = row.extension {
+            match self.own_node("pg_extension", extension) {
+                Some(id) => {
+                    node.on = Some(self.nodes[id].title());
+                    node.needs.insert(id);
+                }
+                // plpgsql, which is in every database from the start.
+                None => node.superuser = true,
+            }
+        }
+        restrict(&mut node, row.granted.iter().flatten().filter(|(grantee, ..)| *grantee != row.owner));
+        node.create = create;
+        node.drop = undo;
+        self.add_part(node);
     }
 
     pub(crate) fn default_privileges(&mut self) {
@@ -154,7 +185,7 @@ fn restrict<'g>(node: &mut Node, entries: impl Iterator<Item = &'g Granted>) {
         if !grantee.is_empty() {
             roles.insert(grantee.clone());
         }
-        if privilege == "MAINTAIN" && node.kind == Kind::Privileges {
+        if privilege == "MAINTAIN" && node.kind != Kind::DefaultPrivileges {
             node.features.push((170_000, "MAINTAIN privilege"));
         }
     }

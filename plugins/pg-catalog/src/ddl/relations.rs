@@ -1,10 +1,12 @@
-//! Tables, views, sequences, and the parts of tables that need statements of their own.
+//! Tables, views, and the parts of tables that need statements of their own.
 
 use crate::ddl::comment;
 use crate::ddl::foreign::options;
+use crate::ddl::not_nulls::usually_named;
+use crate::ddl::sequences::sequence_options;
 use crate::graph::{Builder, Node};
 use crate::kind::Kind;
-use crate::rows::{ColumnRow, ConstraintRow, NotNull, Oid, RelationRow, SequenceRow};
+use crate::rows::{ColumnRow, ConstraintRow, Oid, RelationRow, SequenceRow};
 use crate::sql::{ident, option_list, qualified, statement, with_options};
 
 impl<'a> Builder<'a> {
@@ -46,21 +48,7 @@ impl<'a> Builder<'a> {
         let mut elements: Vec<String> =
             columns.iter().filter_map(|column| self.column(row, column, &mut node)).collect();
         let mut comments = Vec::new();
-        for column in columns.iter().filter(|column| !printed(row, column)) {
-            // A NOT NULL of the table's own on a column that it inherits.
-            if let Some(constraint) = &column.not_null_constraint
-                && constraint.local
-                && constraint.validated
-                && !usually_named(row, column, constraint)
-            {
-                node.features.push((180_000, "named NOT NULL on an inherited column"));
-                elements.push(format!(
-                    "CONSTRAINT {} NOT NULL {}",
-                    ident(&constraint.name),
-                    ident(&column.name)
-                ));
-            }
-        }
+        let not_nulls = self.inherited_not_nulls(row);
         for constraint in self.inline_checks(row) {
             elements.push(format!("CONSTRAINT {} {}", ident(&constraint.name), constraint.definition));
             let object = format!("CONSTRAINT {} ON {name}", ident(&constraint.name));
@@ -71,32 +59,47 @@ impl<'a> Builder<'a> {
             "u" => "UNLOGGED ",
             _ => "",
         };
-        let mut create = match &row.of_type {
-            Some(of_type) if elements.is_empty() => format!("CREATE {unlogged}TABLE {name} OF {of_type}"),
-            Some(of_type) => format!("CREATE {unlogged}TABLE {name} OF {of_type} ({})", lines(&elements)),
-            None => format!("CREATE {unlogged}TABLE {name} ({})", lines(&elements)),
-        };
-        if !row.partition && !row.parents.is_empty() {
-            create += &format!(" INHERITS ({})", self.names(&row.parents).join(", "));
+        let reordered = self.is_reordered(row);
+        let mut rest = String::new();
+        if !row.partition && !row.parents.is_empty() && !reordered {
+            rest += &format!(" INHERITS ({})", self.names(&row.parents).join(", "));
         }
         if let Some(key) = &row.partition_key {
-            create += &format!(" PARTITION BY {key}");
+            rest += &format!(" PARTITION BY {key}");
         }
         if let Some(method) = row.access_method.as_deref().filter(|method| *method != "heap") {
-            create += &format!(" USING {}", ident(method));
+            rest += &format!(" USING {}", ident(method));
         }
         if let Some(server) = &row.server {
-            create += &format!(" SERVER {}{}", ident(server), options(&row.foreign_options));
+            rest += &format!(" SERVER {}{}", ident(server), options(&row.foreign_options));
             node.withheld.clone_from(&row.withheld);
         }
         let mut storage = row.options.clone();
         storage.extend(row.toast_options.iter().map(|option| format!("toast.{option}")));
-        create += &with_options(&storage);
-        node.create.push(create);
+        rest += &with_options(&storage);
+        let create = |elements: &[String]| match &row.of_type {
+            Some(of_type) if elements.is_empty() => {
+                format!("CREATE {unlogged}TABLE {name} OF {of_type}{rest}")
+            }
+            Some(of_type) => {
+                format!("CREATE {unlogged}TABLE {name} OF {of_type} ({}){rest}", lines(elements))
+            }
+            None => format!("CREATE {unlogged}TABLE {name} ({}){rest}", lines(elements)),
+        };
+        if !not_nulls.is_empty() {
+            // An older server has no name for them, and takes them from the parent.
+            node.older = Some((180_000, create(&elements)));
+            elements.extend(not_nulls);
+        }
+        node.create.push(create(&elements));
         let word = if foreign { "FOREIGN TABLE" } else { "TABLE" };
         node.create.extend(comment(&format!("{word} {name}"), row.comment.as_deref()));
         node.create.append(&mut comments);
         self.column_settings(row, &mut node);
+        if reordered {
+            let inherit = |parent| format!("ALTER {word} ONLY {name} INHERIT {parent}");
+            node.create.extend(self.names(&row.parents).into_iter().map(inherit));
+        }
         if row.partition
             && let (Some(parent), Some(bound)) = (row.parents.first(), &row.bound)
         {
@@ -121,7 +124,8 @@ impl<'a> Builder<'a> {
         }
         let bare = text.len();
         // A child takes the same generation expression from its parent, and before 16 may not repeat it.
-        let repeats = !row.partition
+        let apart = row.partition || self.is_reordered(row);
+        let repeats = !apart
             && !column.generated.is_empty()
             && self
                 .inherited(row, &column.name)
@@ -148,7 +152,9 @@ impl<'a> Builder<'a> {
             );
         }
         match &column.not_null_constraint {
-            Some(constraint) if constraint.validated && (constraint.local || row.partition) => {
+            Some(constraint)
+                if constraint.validated && (self.is_own_not_null(row, column) || row.partition) =>
+            {
                 if !usually_named(row, column, constraint) {
                     text += &format!(" CONSTRAINT {}", ident(&constraint.name));
                 }
@@ -160,7 +166,7 @@ impl<'a> Builder<'a> {
             }
             // Before 18 a child's NOT NULL is not told from the one that it inherits.
             None if column.not_null
-                && (row.partition || !self.inherited(row, &column.name).iter().any(|c| c.not_null)) =>
+                && (apart || !self.inherited(row, &column.name).iter().any(|c| c.not_null)) =>
             {
                 text += " NOT NULL";
             }
@@ -210,19 +216,17 @@ impl<'a> Builder<'a> {
                 if column.default.is_none() && above.iter().any(|c| c.default.is_some()) {
                     node.create.push(format!("{alter} DROP DEFAULT"));
                 }
-                let own_not_null = match &column.not_null_constraint {
-                    Some(constraint) => {
-                        constraint.local && constraint.validated && usually_named(row, column, constraint)
-                    }
-                    None => column.not_null && !above.iter().any(|c| c.not_null),
-                };
-                if own_not_null {
+                let validated = column.not_null_constraint.as_ref().is_none_or(|c| c.validated);
+                if column.not_null && validated && !above.iter().any(|c| c.not_null) {
                     node.create.push(format!("{alter} SET NOT NULL"));
                 }
             }
             let object = format!("COLUMN {name}.{}", ident(&column.name));
             node.create.extend(comment(&object, column.comment.as_deref()));
-            if let Some(constraint) = column.not_null_constraint.as_ref().filter(|c| c.local && c.validated) {
+            if let Some(constraint) = &column.not_null_constraint
+                && constraint.validated
+                && self.is_own_not_null(row, column)
+            {
                 let object = format!("CONSTRAINT {} ON {name}", ident(&constraint.name));
                 node.create.extend(comment(&object, constraint.comment.as_deref()));
             }
@@ -230,12 +234,37 @@ impl<'a> Builder<'a> {
     }
 
     /// The columns of this name in the parents.
-    fn inherited(&self, row: &RelationRow, column: &str) -> Vec<&'a ColumnRow> {
+    pub(crate) fn inherited(&self, row: &RelationRow, column: &str) -> Vec<&'a ColumnRow> {
         row.parents
             .iter()
             .flat_map(|parent| self.catalog.columns_of(*parent))
             .filter(|above| above.name == column)
             .collect()
+    }
+
+    /// Whether a child has its columns in another order than INHERITS would put them into, and declares all that it takes
+    /// from its parents, so that it can be made by itself and given to them afterwards. (Where it declares only some,
+    /// INHERITS is the one way not to declare the others, and puts them in front.)
+    fn is_reordered(&self, row: &RelationRow) -> bool {
+        if row.partition || row.parents.is_empty() {
+            return false;
+        }
+        let columns = self.catalog.columns_of(row.oid);
+        let declares = columns.iter().all(|column| {
+            column.local && column.not_null_constraint.as_ref().is_none_or(|c| c.local && c.validated)
+        });
+        let checks = self.checks.get(&row.oid).map_or(0, Vec::len);
+        if !declares || self.inline_checks(row).len() != checks {
+            return false;
+        }
+        let above = row.parents.iter().flat_map(|parent| self.catalog.columns_of(*parent));
+        let mut usual: Vec<&str> = Vec::new();
+        for column in above.chain(columns) {
+            if !usual.contains(&column.name.as_str()) {
+                usual.push(&column.name);
+            }
+        }
+        !usual.into_iter().eq(columns.iter().map(|column| column.name.as_str()))
     }
 
     /// Whether the default stands in CREATE TABLE; otherwise it gets a statement of its own.
@@ -307,56 +336,6 @@ impl<'a> Builder<'a> {
         self.column_settings(row, &mut node);
         node.drop.push(format!("DROP MATERIALIZED VIEW {name}"));
         node
-    }
-
-    /// Sequences of their own and of serial columns; an identity column's comes with the column.
-    pub(crate) fn sequences(&mut self) {
-        for row in &self.catalog.sequences {
-            if row.identity == Some(true) {
-                if let Some(table) = row.owner.and_then(|owner| self.node("pg_class", owner)) {
-                    let name = qualified(&row.schema, &row.name);
-                    let comment = comment(&format!("SEQUENCE {name}"), row.comment.as_deref());
-                    // From 15 on it follows its table unless told otherwise.
-                    let like = row.owner.and_then(|owner| self.relations.get(&owner)).map(|r| &r.persistence);
-                    if self.catalog.version >= 150_000 && like.is_some_and(|like| *like != row.persistence) {
-                        let word = if row.persistence == "u" { "UNLOGGED" } else { "LOGGED" };
-                        self.nodes[table].create.push(format!("ALTER SEQUENCE {name} SET {word}"));
-                        self.nodes[table].features.push((150_000, "unlogged sequence"));
-                    }
-                    self.nodes[table].create.extend(comment);
-                    self.at.insert(("pg_class", row.oid), table);
-                }
-                continue;
-            }
-            let name = qualified(&row.schema, &row.name);
-            let mut node = Node::new(Kind::Sequence, row.oid, &row.schema, &row.name);
-            let unlogged = if row.persistence == "u" { "UNLOGGED " } else { "" };
-            if row.persistence == "u" {
-                node.features.push((150_000, "unlogged sequence"));
-            }
-            node.create.push(format!("CREATE {unlogged}SEQUENCE {name} {}", sequence_options(row, true)));
-            node.create.extend(comment(&format!("SEQUENCE {name}"), row.comment.as_deref()));
-            node.drop.push(format!("DROP SEQUENCE {name}"));
-            // A serial column's sequence goes where its table goes.
-            node.relation = row.owner;
-            let sequence = self.add("pg_class", node);
-            self.sequence_owner(row, sequence);
-        }
-    }
-
-    fn sequence_owner(&mut self, row: &'a SequenceRow, sequence: usize) {
-        let (Some(owner), Some(number)) = (row.owner, row.owner_column) else { return };
-        let Some(table) = self.node("pg_class", owner) else { return };
-        let Some(column) = self.catalog.columns_of(owner).iter().find(|c| c.number == number) else { return };
-        let name = qualified(&row.schema, &row.name);
-        let on = qualified(&self.nodes[table].schema, &self.nodes[table].name);
-        let mut node = Node::new(Kind::SequenceOwner, row.oid, &row.schema, &row.name);
-        node.on = self.relations.get(&owner).map(|r| r.label());
-        node.relation = Some(owner);
-        node.create.push(format!("ALTER SEQUENCE {name} OWNED BY {on}.{}", ident(&column.name)));
-        node.drop.push(format!("ALTER SEQUENCE {name} OWNED BY NONE"));
-        node.needs.extend([sequence, table]);
-        self.add_part(node);
     }
 
     /// Defaults that don't stand in CREATE TABLE.
@@ -433,64 +412,14 @@ impl<'a> Builder<'a> {
         }
         self.late_not_nulls();
     }
-
-    fn late_not_nulls(&mut self) {
-        for row in &self.catalog.relations {
-            for column in self.catalog.columns_of(row.oid) {
-                let Some(constraint) =
-                    column.not_null_constraint.as_ref().filter(|c| !c.validated && c.local)
-                else {
-                    continue;
-                };
-                let Some(table) = self.node("pg_class", row.oid) else { continue };
-                let name = qualified(&row.schema, &row.name);
-                let quoted = ident(&constraint.name);
-                let mut node = Node::new(Kind::LateNotNull, row.oid, &row.schema, &constraint.name);
-                node.on = Some(row.label());
-                node.relation = Some(row.oid);
-                node.create.push(format!(
-                    "ALTER TABLE {name} ADD CONSTRAINT {quoted} NOT NULL {} NOT VALID",
-                    ident(&column.name)
-                ));
-                let object = format!("CONSTRAINT {quoted} ON {name}");
-                node.create.extend(comment(&object, constraint.comment.as_deref()));
-                node.drop.push(format!("ALTER TABLE {name} DROP CONSTRAINT {quoted}"));
-                node.features.push((180_000, "NOT NULL NOT VALID"));
-                node.needs.insert(table);
-                self.add_part(node);
-            }
-        }
-    }
-}
-
-/// Whether a NOT NULL constraint has the name that the server gives it.
-fn usually_named(row: &RelationRow, column: &ColumnRow, constraint: &NotNull) -> bool {
-    constraint.name == format!("{}_{}_not_null", row.name, column.name)
 }
 
 /// Whether CREATE TABLE declares the column. A partition declares all of its columns, since it is made by itself and
 /// then attached, which keeps their order.
-fn printed(row: &RelationRow, column: &ColumnRow) -> bool {
+pub(crate) fn printed(row: &RelationRow, column: &ColumnRow) -> bool {
     row.declares_columns() && (column.local || row.partition)
 }
 
 fn lines(elements: &[String]) -> String {
     if elements.is_empty() { String::new() } else { format!("\n    {}\n", elements.join(",\n    ")) }
-}
-
-/// The options of a sequence; an identity column's has its type from the column.
-fn sequence_options(row: &SequenceRow, with_type: bool) -> String {
-    let mut options = Vec::new();
-    if with_type && row.ty != "bigint" {
-        options.push(format!("AS {}", row.ty));
-    }
-    options.push(format!("START WITH {}", row.start));
-    options.push(format!("INCREMENT BY {}", row.increment));
-    options.push(format!("MINVALUE {}", row.min));
-    options.push(format!("MAXVALUE {}", row.max));
-    options.push(format!("CACHE {}", row.cache));
-    if row.cycle {
-        options.push("CYCLE".to_owned());
-    }
-    options.join(" ")
 }

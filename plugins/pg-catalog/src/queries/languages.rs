@@ -31,6 +31,13 @@ pub fn transforms() -> String {
     )
 }
 
+/// What functions need that say `TRANSFORM FOR TYPE`.
+pub fn transform_edges() -> String {
+    "SELECT 'pg_proc', p.oid::int8, 'pg_transform', t.oid::int8, 'n' FROM pg_proc p \
+     JOIN pg_transform t ON t.trflang = p.prolang AND t.trftype = ANY (p.protrftypes)"
+        .to_owned()
+}
+
 pub fn access_methods() -> String {
     format!(
         "SELECT a.oid::int8 AS oid, a.amname AS name, a.amtype::text AS kind, a.amhandler::text AS handler, \

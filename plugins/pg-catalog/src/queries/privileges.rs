@@ -1,6 +1,6 @@
 //! Owners, privileges and default privileges.
 
-use super::{USER_SCHEMA, global, not_member};
+use super::{FIRST_USER_OID, USER_SCHEMA, global, not_member};
 
 /// What may have an owner and privileges: `class`, `oid`, `owner`, `acl`, the letter of `acldefault` for it, and what
 /// GRANT calls it.
@@ -136,22 +136,137 @@ pub fn owners() -> String {
 /// Objects whose privileges were ever changed, and columns that have some of their own.
 pub fn privileges() -> String {
     format!(
-        "SELECT q.class, q.oid::int8 AS oid, q.object, NULL::name AS column, r.rolname AS owner, {} AS granted, \
-           {} AS usual \
+        "SELECT q.class, q.oid::int8 AS oid, q.object, NULL::name AS column, NULL::int8 AS extension, false AS system, \
+           r.rolname AS owner, {} AS granted, {} AS usual \
          FROM ({}) q JOIN pg_roles r ON r.oid = q.owner \
          LEFT JOIN pg_init_privs i ON i.classoid = ('pg_catalog.' || q.class)::regclass AND i.objoid = q.oid \
            AND i.objsubid = 0 AND i.privtype = 'i' \
          WHERE q.acl IS NOT NULL AND q.acl IS DISTINCT FROM i.initprivs \
          UNION ALL SELECT 'pg_class', c.oid::int8, 'TABLE ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname), \
-           a.attname, r.rolname, {}, NULL \
+           a.attname, NULL, false, r.rolname, {}, NULL \
          FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_roles r ON r.oid = c.relowner \
-         WHERE a.attacl IS NOT NULL AND NOT a.attisdropped AND a.attnum > 0 AND {USER_SCHEMA} AND {}",
+         WHERE a.attacl IS NOT NULL AND NOT a.attisdropped AND a.attnum > 0 AND {USER_SCHEMA} AND {} \
+         UNION ALL {}",
         exploded("q.acl"),
         exploded("COALESCE(i.initprivs, acldefault(q.letter, q.owner))"),
         objects(),
         exploded("a.attacl"),
-        not_member("pg_class", "c.oid")
+        not_member("pg_class", "c.oid"),
+        changed()
+    )
+}
+
+/// What is the server's own or an extension's, and has other privileges than initdb or the extension gave it.
+fn changed() -> String {
+    let named = "quote_ident(n.nspname) || '.' || quote_ident";
+    let row = |class: &str,
+               alias: &str,
+               sub: &str,
+               prefix: &str,
+               acl: &str,
+               letter: &str,
+               object: &str,
+               rest: &str| {
+        format!(
+            "SELECT '{class}' AS class, {alias}.oid, {sub} AS sub, {alias}.{prefix}owner AS owner, {acl} AS acl, \
+               {letter} AS letter, {object} AS object FROM {class} {alias} {rest}"
+        )
+    };
+    let relation = "CASE c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r'::\"char\" END";
+    let relation_name =
+        format!("CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || {named}(c.relname)");
+    let within = |column: &str| format!("JOIN pg_namespace n ON n.oid = {column}");
+    let objects = [
+        row("pg_class", "c", "0", "rel", "c.relacl", relation, &relation_name, &within("c.relnamespace")),
+        row(
+            "pg_class",
+            "c",
+            "a.attnum",
+            "rel",
+            "a.attacl",
+            "'c'::\"char\"",
+            &relation_name,
+            &format!("{} JOIN pg_attribute a ON a.attrelid = c.oid", within("c.relnamespace")),
+        ),
+        row(
+            "pg_proc",
+            "p",
+            "0",
+            "pro",
+            "p.proacl",
+            "'f'::\"char\"",
+            "CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END || p.oid::regprocedure::text",
+            "",
+        ),
+        row(
+            "pg_type",
+            "t",
+            "0",
+            "typ",
+            "t.typacl",
+            "'T'::\"char\"",
+            &format!("'TYPE ' || {named}(t.typname)"),
+            &within("t.typnamespace"),
+        ),
+        row(
+            "pg_namespace",
+            "n",
+            "0",
+            "nsp",
+            "n.nspacl",
+            "'n'::\"char\"",
+            "'SCHEMA ' || quote_ident(n.nspname)",
+            "",
+        ),
+        row(
+            "pg_language",
+            "l",
+            "0",
+            "lan",
+            "l.lanacl",
+            "'l'::\"char\"",
+            "'LANGUAGE ' || quote_ident(l.lanname)",
+            "",
+        ),
+        row(
+            "pg_foreign_data_wrapper",
+            "w",
+            "0",
+            "fdw",
+            "w.fdwacl",
+            "'F'::\"char\"",
+            "'FOREIGN DATA WRAPPER ' || quote_ident(w.fdwname)",
+            "",
+        ),
+        row(
+            "pg_foreign_server",
+            "s",
+            "0",
+            "srv",
+            "s.srvacl",
+            "'S'::\"char\"",
+            "'FOREIGN SERVER ' || quote_ident(s.srvname)",
+            "",
+        ),
+    ]
+    .join(" UNION ALL ");
+    // `public` is initdb's and yet the user's.
+    format!(
+        "SELECT q.class, q.oid::int8, q.object, a.attname, m.refobjid::int8, m.refobjid IS NULL, r.rolname, {}, {} \
+         FROM ({objects}) q JOIN pg_roles r ON r.oid = q.owner \
+         LEFT JOIN pg_attribute a ON q.sub > 0 AND a.attrelid = q.oid AND a.attnum = q.sub \
+         LEFT JOIN pg_depend m ON m.classid = ('pg_catalog.' || q.class)::regclass AND m.objid = q.oid \
+           AND m.objsubid = 0 AND m.deptype = 'e' \
+         LEFT JOIN pg_init_privs i ON i.classoid = ('pg_catalog.' || q.class)::regclass AND i.objoid = q.oid \
+           AND i.objsubid = q.sub \
+         WHERE q.acl IS NOT NULL AND q.acl IS DISTINCT FROM i.initprivs \
+           AND (m.refobjid IS NOT NULL OR q.oid::int8 < {FIRST_USER_OID} \
+             AND NOT (q.class = 'pg_namespace' AND q.object = 'SCHEMA public'))",
+        exploded("q.acl"),
+        exploded(
+            "CASE WHEN q.sub = 0 THEN COALESCE(i.initprivs, acldefault(q.letter, q.owner)) ELSE i.initprivs END"
+        ),
     )
 }
 

@@ -25,6 +25,10 @@ pub struct PrivilegesRow {
     /// As GRANT calls it: `TABLE public.users`.
     pub object: String,
     pub column: Option<String>,
+    /// The extension that the object belongs to.
+    pub extension: Option<Oid>,
+    /// The object is the server's own.
+    pub system: bool,
     pub owner: String,
     /// In the order of the access list.
     pub granted: Option<Vec<Granted>>,
