@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use godwit_pg_catalog::fill::{self, Trigger};
 use godwit_pg_catalog::pattern::matches;
 use godwit_pg_catalog::selection::Skipped;
-use godwit_pg_catalog::{Catalog, RelationRow, frontier, sql};
+use godwit_pg_catalog::{Catalog, RelationRow, Rights, frontier, sql};
 use godwit_sdk::prelude::*;
 
 use crate::copy::{copied, submit};
@@ -46,8 +46,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
 }
 
 fn decide<H: Host>(host: &H, params: &Params) -> Result<Decision> {
-    let source = Catalog::read(host, SOURCE)?;
-    let target = Catalog::read(host, TARGET)?;
+    let (source, target) = Catalog::read_both(host, SOURCE, TARGET, Rights::default())?;
     let filter = params.filter();
     let schemas: Vec<&str> = source.schemas.iter().map(|s| s.name.as_str()).collect();
     let names: Vec<(&str, &str)> =

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use godwit_pg_catalog::index_build::{IndexBuild, memory_for_vectors, settings};
+use godwit_pg_catalog::index_build::IndexBuild;
 use godwit_pg_catalog::{Catalog, Graph, Kind, NodeId, Oid, Phase, TargetMemo, analyze, frontier, late, sql};
 use godwit_sdk::prelude::*;
 
@@ -166,7 +166,15 @@ impl Layout<'_> {
         statements.extend(self.build_settings(&wanted));
         let mut undo = Vec::new();
         for id in &wanted {
-            statements.extend(self.graph.nodes[*id].statements(self.target.version).cloned());
+            let node = &self.graph.nodes[*id];
+            let hnsw = node.method.as_deref() == Some("hnsw");
+            statements.extend(node.statements(self.target.version).map(|statement| {
+                if hnsw && statement.starts_with("CREATE INDEX ") {
+                    self.build.hnsw(statement)
+                } else {
+                    statement.clone()
+                }
+            }));
         }
         for id in wanted.iter().rev() {
             undo.extend(self.graph.nodes[*id].drop.iter().cloned());
@@ -204,17 +212,15 @@ impl Layout<'_> {
         if indexes.is_empty() {
             return Vec::new();
         }
-        let vectors: Vec<Oid> = indexes
-            .iter()
-            .filter(|node| matches!(node.method.as_deref(), Some("hnsw" | "ivfflat")))
-            .filter_map(|node| node.relation)
-            .collect();
-        let memory = self.build.memory.clone().or_else(|| {
-            let bytes = vectors.iter().map(|relation| self.weight(*relation)).max()?;
-            Some(memory_for_vectors(bytes))
-        });
-        let hnsw = indexes.iter().any(|node| node.method.as_deref() == Some("hnsw"));
-        settings(hnsw, memory.as_deref(), self.build.workers)
+        let largest = |of_vectors: bool| {
+            indexes
+                .iter()
+                .filter(|node| !of_vectors || matches!(node.method.as_deref(), Some("hnsw" | "ivfflat")))
+                .filter_map(|node| node.relation)
+                .map(|relation| self.weight(relation))
+                .max()
+        };
+        self.build.settings(largest(true), largest(false).unwrap_or(0))
     }
 
     /// Cuts nodes into batches of at most [`BATCH`] statements.

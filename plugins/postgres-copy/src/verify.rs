@@ -16,8 +16,7 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
         .map(|table| (format!("{}.{}", table.schema, table.name), table.key.clone()))
         .collect();
     let mut checks = evidence::rows(host, &tables)?;
-    let source = Catalog::read_with(host, SOURCE, params.rights())?;
-    let target = Catalog::read_with(host, TARGET, params.rights())?;
+    let (source, target) = Catalog::read_both(host, SOURCE, TARGET, params.rights())?;
     if !params.data_only {
         checks.extend(definitions(&source, &target, params));
     }

@@ -550,3 +550,27 @@ async fn vector_indexes_are_built_with_the_memory_that_was_given() {
     world.proven(params, &outputs);
     assert!(read(json!({ "index_build": { "memory": "much" } })).check().is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_shared_memory_for_workers_one_process_builds_the_index() {
+    let server = server(Major::V16).await;
+    // More memory than any machine shares, and workers even for a small table.
+    let fixture =
+        "CREATE EXTENSION vector; CREATE TABLE public.v (id int, e vector(3)) WITH (parallel_workers = 2);
+        INSERT INTO public.v SELECT i, ('[1,2,' || i || ']')::vector FROM generate_series(1, 100) i;
+        CREATE INDEX v_hnsw ON public.v USING hnsw (e vector_l2_ops)";
+    let world = World::new(&server, "alone", fixture).await;
+    let target = &world.target.name;
+    let probe =
+        "CREATE EXTENSION vector; CREATE TABLE public.probe (e vector(3)) WITH (parallel_workers = 2)";
+    server.psql(target, probe).unwrap();
+    let with_workers = server.psql(
+        target,
+        "SET maintenance_work_mem = '1500GB'; CREATE INDEX ON public.probe USING hnsw (e vector_l2_ops)",
+    );
+    assert!(with_workers.unwrap_err().to_string().contains("shared memory"), "there is that much");
+    server.psql(target, "DROP TABLE public.probe; DROP EXTENSION vector").unwrap();
+    let params = json!({ "index_build": { "memory": "1500GB" } });
+    let outputs = world.apply(params.clone()).expect("copy");
+    world.proven(params, &outputs);
+}

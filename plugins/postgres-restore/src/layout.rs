@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_archive::{Entry, Section, split};
-use godwit_pg_catalog::index_build::{IndexBuild, memory_for_vectors, settings};
+use godwit_pg_catalog::index_build::IndexBuild;
 use godwit_pg_catalog::{TargetMemo, analyze, frontier, sql};
 use godwit_sdk::prelude::*;
 
@@ -230,7 +230,13 @@ impl<'a> Layout<'a> {
             // A body may speak of what comes later; the server checks it when it is called.
             statements.insert(0, "SET LOCAL check_function_bodies = off".to_owned());
         }
-        statements.extend(parts.iter().flat_map(|part| part.statements.iter().cloned()));
+        statements.extend(parts.iter().flat_map(|part| &part.statements).map(|statement| {
+            if statement.starts_with("CREATE INDEX ") && statement.contains(" USING hnsw ") {
+                self.build.hnsw(statement)
+            } else {
+                statement.clone()
+            }
+        }));
         let drops: Vec<String> = parts.iter().rev().flat_map(|part| part.drops.iter().cloned()).collect();
         let undo = if drops.is_empty() { Undo::Nothing } else { Undo::Statements(drops) };
         let entries = parts.iter().map(|part| (part.entry.title(), part.statements.clone())).collect();
@@ -365,14 +371,9 @@ impl<'a> Layout<'a> {
             return Vec::new();
         }
         let definition = entry.definition.as_deref().unwrap_or_default();
-        let hnsw = definition.contains(" USING hnsw ");
-        let vectors = hnsw || definition.contains(" USING ivfflat ");
-        let memory = self.build.memory.clone().or_else(|| {
-            let tables = self.tables_of(entry);
-            let bytes = tables.iter().filter_map(|table| self.bytes.get(table)).sum();
-            vectors.then(|| memory_for_vectors(bytes))
-        });
-        settings(hnsw, memory.as_deref(), self.build.workers)
+        let vectors = [" USING hnsw ", " USING ivfflat "].iter().any(|method| definition.contains(method));
+        let bytes = self.tables_of(entry).iter().filter_map(|table| self.bytes.get(table)).sum();
+        self.build.settings(vectors.then_some(bytes), bytes)
     }
 
     /// Fills the materialized views that were filled, those that others read first.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_catalog::digest::{Digestible, TableDigest, digests};
 use godwit_pg_catalog::{
-    Catalog, Difference, Graph, RelationRow, SequenceState, build, compare as differences, sequence_states,
+    Catalog, Difference, Graph, RelationRow, Rights, SequenceState, build, compare as differences,
+    sequence_states,
 };
 use godwit_sdk::prelude::*;
 
@@ -59,8 +60,7 @@ pub struct Outputs {
 }
 
 pub fn compare<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
-    let source = Catalog::read(host, SOURCE)?;
-    let target = Catalog::read(host, TARGET)?;
+    let (source, target) = Catalog::read_both(host, SOURCE, TARGET, Rights::default())?;
     let filter = params.filter();
     let names = |catalog: &Catalog| -> Vec<(String, String)> {
         catalog.relations.iter().map(|r| (r.schema.clone(), r.name.clone())).collect()
