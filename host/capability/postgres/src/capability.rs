@@ -476,12 +476,15 @@ impl PostgresReads for Postgres {
     ) -> Result<Vec<String>> {
         let query = gate::admit(sql)?;
         let place = self.place(grant, &self.application(scope))?;
-        match grant.access {
-            Access::Read => {
-                let leader = self.step(scope).leaders.get(scope, &place, Succession::Refuse).await?;
-                reads::answer_in_snapshot(&place, &leader, &query, params).await
+        let answered = async {
+            match grant.access {
+                Access::Read => {
+                    let leader = self.step(scope).leaders.get(scope, &place, Succession::Refuse).await?;
+                    reads::answer_in_snapshot(&place, &leader, &query, params).await
+                }
+                Access::Write => reads::answer_fresh(&place, &query, params).await,
             }
-            Access::Write => reads::answer_fresh(&place, &query, params).await,
-        }
+        };
+        waits::told(scope, std::slice::from_ref(&place), answered).await
     }
 }
