@@ -2,6 +2,7 @@
 
 mod foreign;
 mod languages;
+mod large_objects;
 mod operators;
 mod privileges;
 mod replication;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 
 pub use self::foreign::*;
 pub use self::languages::*;
+pub use self::large_objects::*;
 pub use self::operators::*;
 pub use self::privileges::*;
 pub use self::replication::*;

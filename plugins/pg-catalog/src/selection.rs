@@ -4,17 +4,27 @@ use std::collections::BTreeSet;
 
 use godwit_sdk::prelude::*;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Rights};
 use crate::graph::{Cause, Defaults, Graph, build_with};
 use crate::kind::Kind;
 use crate::pattern::{Filter, Patterns};
 use crate::sql;
 
 /// Kinds that can't be recreated, beside [`Kind::SKIPPABLE`] a name for `skip`.
-pub const UNSUPPORTED: &[&str] = &["extension data", "large object"];
+pub const UNSUPPORTED: &[&str] = &["extension data"];
 
-/// What is lost by design, whatever the recipe says; also pg_dump's `--no-owner --no-privileges --no-tablespaces`.
-pub const DROPPED: &[&str] = &["owners", "privileges", "tablespaces", "security labels", "database settings"];
+/// What is lost by design, or because the recipe doesn't ask for it; also pg_dump's `--no-owner --no-privileges
+/// --no-tablespaces`.
+pub fn dropped(rights: Rights) -> Vec<String> {
+    let all = [
+        ("owners", !rights.owners),
+        ("privileges", !rights.privileges),
+        ("tablespaces", true),
+        ("security labels", true),
+        ("database settings", true),
+    ];
+    all.iter().filter(|(_, dropped)| *dropped).map(|(what, _)| (*what).to_owned()).collect()
+}
 
 /// Patterns of names: `*` stands for any text.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -104,6 +114,8 @@ pub struct Wanted<'a> {
     pub skip: &'a BTreeSet<String>,
     /// Rows too, not the schema alone.
     pub rows: bool,
+    /// Large objects can be taken along.
+    pub large_objects: bool,
     pub defaults: Defaults,
 }
 
@@ -117,7 +129,7 @@ pub fn select<H: Host>(
     wanted: &Wanted<'_>,
     done: &str,
 ) -> Result<(Graph, Vec<Skipped>)> {
-    let Wanted { filter, skip, rows: with_rows, defaults } = *wanted;
+    let Wanted { filter, skip, rows: with_rows, large_objects, defaults } = *wanted;
     let schemas: Vec<&str> = catalog.schemas.iter().map(|s| s.name.as_str()).collect();
     let tables: Vec<(&str, &str)> =
         catalog.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str())).collect();
@@ -145,6 +157,10 @@ pub fn select<H: Host>(
         }
     }
     let graph = build_with(catalog, filter, skip, defaults);
+    if with_rows && graph.large_objects > 0 && !(large_objects && catalog.large_objects.readable) {
+        let why = if large_objects { " (`pg_largeobject` can be read by superusers alone)" } else { "" };
+        refused.push(format!("large object {} of them{why}", graph.large_objects));
+    }
     let tables: BTreeSet<&str> = graph
         .left_out
         .iter()
@@ -191,7 +207,10 @@ pub fn select<H: Host>(
 fn is_worth_saying(kind: Kind, cause: &Cause) -> bool {
     match cause {
         Cause::Filtered(_) => {
-            matches!(kind, Kind::Schema | Kind::Table | Kind::View | Kind::MaterializedView)
+            matches!(
+                kind,
+                Kind::Schema | Kind::Table | Kind::View | Kind::MaterializedView | Kind::LargeObject
+            )
         }
         Cause::Skipped | Cause::Needs(_) | Cause::Withheld(_) => true,
     }

@@ -62,6 +62,7 @@ pub fn lay_out(
     };
     layout.before(&of_phase(Phase::Before));
     if !params.schema_only {
+        layout.large_objects(&of_phase(Phase::After));
         layout.copies();
     }
     let views: BTreeSet<Oid> = catalog.relations.iter().filter(|r| r.kind == "m").map(|r| r.oid).collect();
@@ -254,6 +255,27 @@ impl Layout<'_> {
         self.last_before = self.chain("before", nodes, BTreeSet::new());
     }
 
+    /// The large objects, and what is said of them. Theirs may be the longest transfer of all.
+    fn large_objects(&mut self, nodes: &[NodeId]) {
+        if self.graph.large_objects == 0 {
+            return;
+        }
+        let (schema, name) = ("pg_catalog".to_owned(), "pg_largeobject".to_owned());
+        let key = copy_key(&schema, &name);
+        let columns = ["loid", "pageno", "data"].map(str::to_owned).to_vec();
+        let work = Work::Copy { schema, name, columns, only: true };
+        self.units.push(Unit { key: key.clone(), after: self.last_before.iter().cloned().collect(), work });
+        for id in nodes.iter().filter(|id| self.graph.nodes[**id].kind == Kind::LargeObject) {
+            let node = &self.graph.nodes[*id];
+            // They are gone whenever the transfer is begun again, and with its undo.
+            let request =
+                Execute { data_dependent: true, ..Execute::atomic(node.create.clone(), Undo::Nothing) };
+            let key_of = format!("large-object/{}", node.name);
+            let after = BTreeSet::from([key.clone()]);
+            self.units.push(Unit { key: key_of, after, work: Work::Execute(request) });
+        }
+    }
+
     fn copies(&mut self) {
         let mut rows: Vec<_> = self
             .catalog
@@ -434,7 +456,9 @@ impl Layout<'_> {
 
     fn after(&mut self, nodes: &[NodeId]) {
         let all = frontier(&self.units);
-        self.chain("after", nodes, all);
+        let is_other = |id: &NodeId| self.graph.nodes[*id].kind != Kind::LargeObject;
+        let others: Vec<NodeId> = nodes.iter().copied().filter(is_other).collect();
+        self.chain("after", &others, all);
     }
 
     fn sequences(&mut self) {
