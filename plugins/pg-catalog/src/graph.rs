@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::catalog::Catalog;
 use crate::kind::Kind;
 use crate::pattern::Filter;
-use crate::rows::Oid;
+use crate::rows::{ConfigTable, Oid};
 
 /// An index into [`Graph::nodes`].
 pub type NodeId = usize;
@@ -160,6 +160,8 @@ pub struct Graph {
     pub left_out: Vec<LeftOut>,
     /// How many large objects belong to what was chosen.
     pub large_objects: u64,
+    /// What users put into the tables of extensions; see [`select`](crate::selection::select).
+    pub extension_data: Vec<(NodeId, ConfigTable)>,
 }
 
 /// Makes the nodes; the methods that write a kind's statements are in `ddl`.
@@ -387,7 +389,7 @@ pub fn build_with(catalog: &Catalog, filter: &Filter, skip: &BTreeSet<String>, d
     let (nodes, mut left_out) = keep(nodes, &out);
     left_out.retain(|left| left.kind != Kind::LargeObject);
     let large_objects = chosen_large_objects(catalog, filter, skip, &mut left_out);
-    Graph { version: catalog.version, nodes, left_out, large_objects }
+    Graph { version: catalog.version, nodes, left_out, large_objects, extension_data: Vec::new() }
 }
 
 /// How many large objects are wanted: like all that is in no schema, none where a recipe names what it wants.

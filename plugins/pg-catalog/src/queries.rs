@@ -109,10 +109,12 @@ fn extensions() -> String {
     "SELECT x.oid::int8 AS oid, x.extname AS name, n.nspname AS schema, x.extversion AS version, \
        EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = 'pg_catalog.pg_namespace'::regclass AND e.objid = n.oid \
          AND e.deptype = 'e' AND e.refobjid = x.oid) AS own_schema, \
-       (SELECT json_agg(json_build_object('schema', cn.nspname, 'name', c.relname, 'condition', \
-           COALESCE(x.extcondition[t.i], '')) ORDER BY cn.nspname, c.relname) \
+       (SELECT json_agg(json_build_object('schema', cn.nspname, 'name', c.relname, 'kind', c.relkind, 'condition', \
+           COALESCE(x.extcondition[t.i], ''), 'columns', (SELECT json_agg(a.attname ORDER BY a.attnum) \
+             FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+               AND a.attgenerated = '')) ORDER BY cn.nspname, c.relname) \
          FROM unnest(x.extconfig) WITH ORDINALITY AS t(oid, i) JOIN pg_class c ON c.oid = t.oid \
-         JOIN pg_namespace cn ON cn.oid = c.relnamespace WHERE c.relkind IN ('r', 'p')) AS config \
+         JOIN pg_namespace cn ON cn.oid = c.relnamespace WHERE c.relkind IN ('r', 'S')) AS config \
      FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace WHERE x.extname <> 'plpgsql'"
         .to_owned()
 }

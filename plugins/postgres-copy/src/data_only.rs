@@ -155,6 +155,7 @@ fn lay_out(decision: &Decision) -> Vec<Unit> {
             name: table.name.clone(),
             columns: table.columns.clone(),
             only: table.only,
+            filter: None,
         };
         units.push(Unit { key: key.clone(), after, work });
     }

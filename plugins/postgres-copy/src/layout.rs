@@ -263,7 +263,7 @@ impl Layout<'_> {
         let (schema, name) = ("pg_catalog".to_owned(), "pg_largeobject".to_owned());
         let key = copy_key(&schema, &name);
         let columns = ["loid", "pageno", "data"].map(str::to_owned).to_vec();
-        let work = Work::Copy { schema, name, columns, only: true };
+        let work = Work::Copy { schema, name, columns, only: true, filter: None };
         self.units.push(Unit { key: key.clone(), after: self.last_before.iter().cloned().collect(), work });
         for id in nodes.iter().filter(|id| self.graph.nodes[**id].kind == Kind::LargeObject) {
             let node = &self.graph.nodes[*id];
@@ -295,10 +295,20 @@ impl Layout<'_> {
                 .map(|column| column.name.clone())
                 .collect();
             let only = self.children.contains_key(&row.oid);
-            let work = Work::Copy { schema: row.schema.clone(), name: row.name.clone(), columns, only };
+            let (schema, name) = (row.schema.clone(), row.name.clone());
+            let work = Work::Copy { schema, name, columns, only, filter: None };
             let after = self.last_before.iter().cloned().collect();
             self.units.push(Unit { key: key.clone(), after, work });
             self.copies.insert(row.oid, key);
+        }
+        // What extensions bring stays beside it.
+        for (_, table) in self.graph.extension_data.iter().filter(|(_, table)| table.kind == "r") {
+            let (schema, name) = (table.schema.clone(), table.name.clone());
+            let key = copy_key(&schema, &name);
+            let (columns, filter) = (table.columns.clone(), table.filter());
+            let work = Work::Copy { schema, name, columns, only: true, filter };
+            let after = self.last_before.iter().cloned().collect();
+            self.units.push(Unit { key, after, work });
         }
     }
 
@@ -469,7 +479,7 @@ impl Layout<'_> {
             .filter(|n| matches!(n.kind, Kind::Sequence | Kind::Table))
             .map(|n| n.oid)
             .collect();
-        let sequences: Vec<(String, String)> = self
+        let mut sequences: Vec<(String, String)> = self
             .catalog
             .sequences
             .iter()
@@ -479,6 +489,8 @@ impl Layout<'_> {
             })
             .map(|s| (s.schema.clone(), s.name.clone()))
             .collect();
+        let of_extensions = self.graph.extension_data.iter().filter(|(_, table)| table.kind == "S");
+        sequences.extend(of_extensions.map(|(_, table)| (table.schema.clone(), table.name.clone())));
         if !sequences.is_empty() {
             let after = self.copies.values().chain(&self.last_before).cloned().collect();
             self.units.push(Unit { key: "sequences".to_owned(), after, work: Work::Sequences(sequences) });

@@ -26,6 +26,8 @@ pub struct TableRows {
     pub columns: Vec<String>,
     /// Tables inherit from it.
     pub only: bool,
+    /// Which of its rows; all where there is none.
+    pub filter: Option<String>,
 }
 
 /// What belongs into the archive.
@@ -292,6 +294,31 @@ impl Writer<'_> {
                 name: relation.name.clone(),
                 columns,
                 only: parents.contains(&relation.oid),
+                filter: None,
+            });
+            self.contents.entries.push(entry);
+        }
+        self.extension_rows();
+    }
+
+    /// What users put into tables of extensions, which have no entries of their own.
+    fn extension_rows(&mut self) {
+        let graph = self.graph;
+        for (extension, table) in graph.extension_data.iter().filter(|(_, table)| table.kind == "r") {
+            let mut entry = self.new_entry("TABLE DATA", &table.name, Section::Data);
+            entry.catalog = Kind::Table.catalog_oid();
+            entry.namespace = Some(table.schema.clone());
+            entry.had_dumper = true;
+            entry.copy = Some(copy_statement(&table.schema, &table.name, &table.columns));
+            entry.dependencies = self.ids.get(extension).cloned().unwrap_or_default();
+            entry.data = Data::File(format!("{}.dat", entry.dump_id));
+            self.contents.tables.push(TableRows {
+                dump_id: entry.dump_id,
+                schema: table.schema.clone(),
+                name: table.name.clone(),
+                columns: table.columns.clone(),
+                only: true,
+                filter: table.filter(),
             });
             self.contents.entries.push(entry);
         }
@@ -321,6 +348,15 @@ impl Writer<'_> {
             self.contents
                 .sequences
                 .push((self.contents.entries.len(), (row.schema.clone(), row.name.clone())));
+            self.contents.entries.push(entry);
+        }
+        let graph = self.graph;
+        for (extension, table) in graph.extension_data.iter().filter(|(_, table)| table.kind == "S") {
+            let mut entry = self.new_entry("SEQUENCE SET", &table.name, Section::Data);
+            entry.namespace = Some(table.schema.clone());
+            entry.dependencies = self.ids.get(extension).cloned().unwrap_or_default();
+            let name = (table.schema.clone(), table.name.clone());
+            self.contents.sequences.push((self.contents.entries.len(), name));
             self.contents.entries.push(entry);
         }
     }

@@ -327,8 +327,13 @@ pub async fn observe(
         true => large_objects::ROWS.to_owned(),
         false => only(&qualified(&table.schema, &table.name), fingerprint.partitioned),
     };
+    // Beside what was there before, ours are those that the loading transactions left as they are.
+    let ours = match fingerprint.filled.found_rows {
+        true => format!(" WHERE {}", fingerprint.filled.ours()),
+        false => String::new(),
+    };
     let sql = format!(
-        "COPY (SELECT {} FROM {name}) TO STDOUT WITH (FORMAT {})",
+        "COPY (SELECT {} FROM {name}{ours}) TO STDOUT WITH (FORMAT {})",
         idents(table.columns.iter().map(String::as_str)),
         fingerprint.format.name()
     );

@@ -36,7 +36,7 @@ impl Filled {
     }
 
     /// `xmin` shows the lower half of a transaction's number.
-    fn ours(&self) -> String {
+    pub fn ours(&self) -> String {
         let xids: BTreeSet<String> = self.xids.iter().map(|xid| (xid & 0xffff_ffff).to_string()).collect();
         format!("(xmin::text::bigint = ANY ('{{{}}}'))", Vec::from_iter(xids).join(","))
     }
