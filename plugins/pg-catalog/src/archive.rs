@@ -64,6 +64,7 @@ impl Kind {
             Self::Subscription => ("SUBSCRIPTION", 6100),
             // An owner is a field of the entry of what is owned.
             Self::Owner => ("OWNER", 0),
+            Self::LargeObject => ("BLOB", 2613),
             Self::Privileges | Self::SystemPrivileges => ("ACL", 0),
             Self::DefaultPrivileges => ("DEFAULT ACL", 826),
             Self::EventTrigger => ("EVENT TRIGGER", 3466),

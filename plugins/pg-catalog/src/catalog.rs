@@ -66,6 +66,8 @@ pub struct Catalog {
     pub owners: Vec<OwnerRow>,
     pub privileges: Vec<PrivilegesRow>,
     pub default_privileges: Vec<DefaultPrivilegesRow>,
+    pub large_objects: LargeObjectsRow,
+    pub large_object_groups: Vec<LargeObjectGroup>,
     pub edges: Vec<EdgeRow>,
     pub unsupported: Vec<UnsupportedRow>,
 }
@@ -207,6 +209,8 @@ impl Catalog {
             "owner" => one(r).map(|x| self.owners.push(x)),
             "privileges" => one(r).map(|x| self.privileges.push(x)),
             "default_privileges" => one(r).map(|x| self.default_privileges.push(x)),
+            "large_objects" => one(r).map(|x| self.large_objects = x),
+            "large_object" => one(r).map(|x| self.large_object_groups.push(x)),
             "edge" => one(r).map(|x| self.edges.push(x)),
             "unsupported" => one(r).map(|x| self.unsupported.push(x)),
             other => return Err(Error::Failed(format!("an unknown catalog section `{other}`"))),
@@ -234,6 +238,7 @@ impl Catalog {
         self.rules.sort_by_cached_key(|r| (of(r.relation), r.name.clone()));
         self.statistics.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
         self.collations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        self.large_object_groups.sort_by_key(|group| group.oids.first().copied());
         self.unsupported.sort_by(|a, b| (&a.kind, &a.schema, &a.name).cmp(&(&b.kind, &b.schema, &b.name)));
     }
 

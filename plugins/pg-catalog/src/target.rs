@@ -30,6 +30,8 @@ pub struct Target {
     routines: BTreeSet<String>,
     /// Other objects: the kind's name, and the label.
     objects: BTreeSet<(String, String)>,
+    /// How many.
+    large_objects: u64,
     /// The connection's user, and whether it is a superuser.
     user: String,
     superuser: bool,
@@ -91,6 +93,7 @@ impl Target {
                 "relation" => drop(target.relations.insert(name)),
                 "type" => drop(target.types.insert(name)),
                 "object" => drop(target.objects.insert((detail.unwrap_or_default(), name))),
+                "large objects" => target.large_objects = name.parse().unwrap_or(0),
                 "user" => {
                     target.superuser = detail.as_deref() == Some("on");
                     target.user = name;
@@ -104,6 +107,9 @@ impl Target {
     /// Everything that keeps the graph from being made here, one sentence each.
     pub fn obstacles(&self, graph: &Graph) -> Vec<String> {
         let mut found = Vec::new();
+        if graph.large_objects > 0 && self.large_objects > 0 {
+            found.push(format!("it holds {} large objects already", self.large_objects));
+        }
         for node in &graph.nodes {
             if node.superuser && !self.superuser {
                 found.push(format!(

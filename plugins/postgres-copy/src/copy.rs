@@ -1,6 +1,6 @@
 //! Copying a schema, with its rows or without.
 
-use godwit_pg_catalog::selection::{DROPPED, Wanted, select};
+use godwit_pg_catalog::selection::{Wanted, dropped, select};
 use godwit_pg_catalog::{Catalog, Defaults, Kind, TargetMemo, sort};
 use godwit_sdk::prelude::*;
 
@@ -16,6 +16,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         filter: &params.filter(),
         skip: &skip,
         rows: !params.schema_only,
+        large_objects: true,
         defaults: Defaults::Inline,
     };
     let (mut graph, skipped) = select(host, SOURCE, &catalog, &wanted, "copied")?;
@@ -46,20 +47,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     if identities > 0 {
         objects.insert("identity column".to_owned(), identities);
     }
-    Ok(Outputs {
-        tables: copied(&units),
-        objects,
-        skipped,
-        dropped: DROPPED
-            .iter()
-            .filter(|what| match **what {
-                "owners" => !params.owners,
-                "privileges" => !params.privileges,
-                _ => true,
-            })
-            .map(|what| (*what).to_owned())
-            .collect(),
-    })
+    Ok(Outputs { tables: copied(&units), objects, skipped, dropped: dropped(params.rights()) })
 }
 
 /// Submits the units and waits for all of them.

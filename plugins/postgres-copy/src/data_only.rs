@@ -54,6 +54,11 @@ fn decide<H: Host>(host: &H, params: &Params) -> Result<Decision> {
     filter.check(&schemas, &names)?;
     fill::check_keep(&target, &params.keep)?;
     let mut decision = Decision::default();
+    if source.large_objects.count > 0 {
+        let reason = "`data_only` fills tables; large objects are no rows of theirs".to_owned();
+        let name = format!("{} of them", source.large_objects.count);
+        decision.skipped.push(("large object".to_owned(), name, reason));
+    }
     let mut faults = Vec::new();
     // (source, target) of each table whose rows move.
     let mut pairs: Vec<(&RelationRow, &RelationRow)> = Vec::new();
@@ -149,6 +154,7 @@ fn lay_out(decision: &Decision) -> Vec<Unit> {
             name: table.name.clone(),
             columns: table.columns.clone(),
             only: table.only,
+            filter: None,
         };
         units.push(Unit { key: key.clone(), after, work });
     }

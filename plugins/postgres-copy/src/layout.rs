@@ -62,6 +62,7 @@ pub fn lay_out(
     };
     layout.before(&of_phase(Phase::Before));
     if !params.schema_only {
+        layout.large_objects(&of_phase(Phase::After));
         layout.copies();
     }
     let views: BTreeSet<Oid> = catalog.relations.iter().filter(|r| r.kind == "m").map(|r| r.oid).collect();
@@ -260,6 +261,27 @@ impl Layout<'_> {
         self.last_before = self.chain("before", nodes, BTreeSet::new());
     }
 
+    /// The large objects, and what is said of them. Theirs may be the longest transfer of all.
+    fn large_objects(&mut self, nodes: &[NodeId]) {
+        if self.graph.large_objects == 0 {
+            return;
+        }
+        let (schema, name) = ("pg_catalog".to_owned(), "pg_largeobject".to_owned());
+        let key = copy_key(&schema, &name);
+        let columns = ["loid", "pageno", "data"].map(str::to_owned).to_vec();
+        let work = Work::Copy { schema, name, columns, only: true, filter: None };
+        self.units.push(Unit { key: key.clone(), after: self.last_before.iter().cloned().collect(), work });
+        for id in nodes.iter().filter(|id| self.graph.nodes[**id].kind == Kind::LargeObject) {
+            let node = &self.graph.nodes[*id];
+            // They are gone whenever the transfer is begun again, and with its undo.
+            let request =
+                Execute { data_dependent: true, ..Execute::atomic(node.create.clone(), Undo::Nothing) };
+            let key_of = format!("large-object/{}", node.name);
+            let after = BTreeSet::from([key.clone()]);
+            self.units.push(Unit { key: key_of, after, work: Work::Execute(request) });
+        }
+    }
+
     fn copies(&mut self) {
         let mut rows: Vec<_> = self
             .catalog
@@ -279,10 +301,20 @@ impl Layout<'_> {
                 .map(|column| column.name.clone())
                 .collect();
             let only = self.children.contains_key(&row.oid);
-            let work = Work::Copy { schema: row.schema.clone(), name: row.name.clone(), columns, only };
+            let (schema, name) = (row.schema.clone(), row.name.clone());
+            let work = Work::Copy { schema, name, columns, only, filter: None };
             let after = self.last_before.iter().cloned().collect();
             self.units.push(Unit { key: key.clone(), after, work });
             self.copies.insert(row.oid, key);
+        }
+        // What extensions bring stays beside it.
+        for (_, table) in self.graph.extension_data.iter().filter(|(_, table)| table.kind == "r") {
+            let (schema, name) = (table.schema.clone(), table.name.clone());
+            let key = copy_key(&schema, &name);
+            let (columns, filter) = (table.columns.clone(), table.filter());
+            let work = Work::Copy { schema, name, columns, only: true, filter };
+            let after = self.last_before.iter().cloned().collect();
+            self.units.push(Unit { key, after, work });
         }
     }
 
@@ -440,7 +472,9 @@ impl Layout<'_> {
 
     fn after(&mut self, nodes: &[NodeId]) {
         let all = frontier(&self.units);
-        self.chain("after", nodes, all);
+        let is_other = |id: &NodeId| self.graph.nodes[*id].kind != Kind::LargeObject;
+        let others: Vec<NodeId> = nodes.iter().copied().filter(is_other).collect();
+        self.chain("after", &others, all);
     }
 
     fn sequences(&mut self) {
@@ -451,7 +485,7 @@ impl Layout<'_> {
             .filter(|n| matches!(n.kind, Kind::Sequence | Kind::Table))
             .map(|n| n.oid)
             .collect();
-        let sequences: Vec<(String, String)> = self
+        let mut sequences: Vec<(String, String)> = self
             .catalog
             .sequences
             .iter()
@@ -461,6 +495,8 @@ impl Layout<'_> {
             })
             .map(|s| (s.schema.clone(), s.name.clone()))
             .collect();
+        let of_extensions = self.graph.extension_data.iter().filter(|(_, table)| table.kind == "S");
+        sequences.extend(of_extensions.map(|(_, table)| (table.schema.clone(), table.name.clone())));
         if !sequences.is_empty() {
             let after = self.copies.values().chain(&self.last_before).cloned().collect();
             self.units.push(Unit { key: "sequences".to_owned(), after, work: Work::Sequences(sequences) });

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use godwit_pg_catalog::selection::Reliance;
-use godwit_pg_catalog::{Catalog, Difference, SequenceState, build, compare, evidence, sequence_states};
+use godwit_pg_catalog::{
+    Catalog, Difference, Kind, SequenceState, build, compare, evidence, sequence_states,
+};
 use godwit_sdk::prelude::*;
 
 use crate::params::{Outputs, Params};
@@ -29,7 +31,10 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
 /// One check for each kind of object.
 fn definitions(source: &Catalog, target: &Catalog, params: &Params) -> Vec<Check> {
     let filter = params.filter();
-    let skip = params.skipped();
+    let mut skip = params.skipped();
+    if params.schema_only {
+        skip.insert(Kind::LargeObject.name().to_owned());
+    }
     let ours = build(source, &filter, &skip);
     let theirs = build(target, &Default::default(), &skip);
     let mut found: BTreeMap<&str, Vec<String>> = BTreeMap::new();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_archive::{Created, Entry, Layout, Toc, write};
-use godwit_pg_catalog::selection::{DROPPED, Wanted, select};
+use godwit_pg_catalog::selection::{Wanted, dropped, select};
 use godwit_pg_catalog::{
     Catalog, Defaults, Graph, Kind, Oid, RelationRow, Unit, fill, sequence_positions, sort, submit,
 };
@@ -17,13 +17,14 @@ use crate::{ARCHIVE, SOURCE, WHOLE};
 pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     // Decided once: the step's own files would be in the way of a resumed call.
     host.memo("vacant", || vacant(host, params))?;
-    let catalog = Catalog::read(host, SOURCE)?;
+    let catalog = Catalog::read_with(host, SOURCE, params.rights())?;
     let skip: BTreeSet<String> = params.skip.iter().cloned().collect();
     // `pg_restore -t` makes a table without its sequence.
     let wanted = Wanted {
         filter: &params.filter(),
         skip: &skip,
         rows: !params.schema_only,
+        large_objects: false,
         defaults: Defaults::Apart,
     };
     let (mut graph, skipped) = select(host, SOURCE, &catalog, &wanted, "dumped")?;
@@ -57,7 +58,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         bytes,
         objects: if params.data_only { BTreeMap::new() } else { counts(&graph) },
         skipped,
-        dropped: DROPPED.iter().map(|what| (*what).to_owned()).collect(),
+        dropped: dropped(params.rights()),
     })
 }
 
@@ -134,7 +135,7 @@ fn dump<H: Host>(host: &H, params: &Params, key: &str, table: &TableRows) -> Res
     let sink =
         RowsFile { slot: ARCHIVE.to_owned(), path: file(params, table), compression: params.compression() };
     let consistency = params.consistency.consistency();
-    host.dump_table(key, source, sink, CopyOptions { consistency, only: table.only, filter: None })
+    host.dump_table(key, source, sink, CopyOptions { consistency, only: table.only, filter: table.filter.clone() })
 }
 
 fn seal<H: Host>(host: &H, params: &Params, key: &str, contents: &Contents) -> Result<H::Effect> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use godwit_pg_archive::{Compressed, Version};
+use godwit_pg_catalog::Rights;
 use godwit_pg_catalog::pattern::Filter;
 use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_halves, check_skip, filter};
 use godwit_sdk::prelude::*;
@@ -73,6 +74,12 @@ pub struct Params {
     /// The rows alone.
     #[serde(default)]
     pub data_only: bool,
+    /// Who owns what.
+    #[serde(default)]
+    pub owners: bool,
+    /// What is granted, and default privileges.
+    #[serde(default)]
+    pub privileges: bool,
     /// Kinds of objects to leave out, such as `trigger` or `event trigger`.
     #[serde(default)]
     pub skip: Vec<String>,
@@ -109,6 +116,10 @@ impl Params {
             ));
         }
         check_skip(&self.skip)
+    }
+
+    pub fn rights(&self) -> Rights {
+        Rights { owners: self.owners, privileges: self.privileges }
     }
 
     pub fn filter(&self) -> Filter {

@@ -8,8 +8,9 @@ use godwit_pg_catalog::{TargetMemo, analyze, frontier, sql};
 use godwit_sdk::prelude::*;
 
 use crate::archive::{Archive, Rows};
-use crate::choice::{Choice, is_data, sections};
+use crate::choice::{Choice, is_data, is_privileges, sections};
 use crate::params::{Params, RestoredTable};
+use crate::rights;
 use crate::units::{Unit, Work};
 
 /// Statements of one transaction, at most. An error names the statement, so more would only cost what is done again.
@@ -40,10 +41,10 @@ const LAST: &[&str] = &[
 type Attached = BTreeSet<i32>;
 
 /// An entry with what it takes to make it and to take it back.
-struct Part<'a> {
-    entry: &'a Entry,
-    statements: Vec<String>,
-    drops: Vec<String>,
+pub struct Part<'a> {
+    pub entry: &'a Entry,
+    pub statements: Vec<String>,
+    pub drops: Vec<String>,
 }
 
 /// Cuts an entry's definition into statements; what the target has already is neither made nor taken back.
@@ -131,21 +132,40 @@ pub fn lay_out(archive: &Archive, choice: &Choice<'_>, params: &Params, target: 
             .collect::<Result<Vec<_>>>()
     };
     // An entry of the data section that isn't data is made of rows: after them.
-    let before = of(Section::PreData)?;
-    let mut later = of(Section::Data)?;
+    let (mut later, before): (Vec<_>, Vec<_>) =
+        of(Section::PreData)?.into_iter().partition(|part| is_privileges(part.entry));
+    later.extend(of(Section::Data)?);
     later.extend(of(Section::PostData)?);
 
     let mut layout = Layout::new(archive, choice, &params.index_build);
     layout.before(before);
     layout.loads()?;
+    let (granted, later): (Vec<_>, Vec<_>) = later.into_iter().partition(|part| is_privileges(part.entry));
     let (last, keys) = apart(later);
     layout.keys(keys);
     layout.refreshes()?;
-    let all = frontier(&layout.plan.units);
-    layout.chain("after", last, all);
+    let mut all = frontier(&layout.plan.units);
+    let (switches, last): (Vec<_>, Vec<_>) = last.into_iter().partition(|part| is_event_trigger(part.entry));
+    all = layout.chain("after", last, all);
+    if params.owners {
+        all = layout.chain(
+            "owners",
+            choice.entries.iter().filter_map(|entry| rights::owner(entry)).collect(),
+            all,
+        );
+    }
+    all = layout.chain("privileges", granted.into_iter().map(rights::granted).collect(), all);
+    // These fire on what makes others.
+    layout.chain("event-triggers", switches, all);
     layout.sequences()?;
     layout.analyze();
     Ok(layout.plan)
+}
+
+/// Whether it is one, or a comment on one.
+fn is_event_trigger(entry: &Entry) -> bool {
+    let tag = entry.tag.as_deref().unwrap_or_default();
+    entry.desc == "EVENT TRIGGER" || entry.desc == "COMMENT" && tag.starts_with("EVENT TRIGGER ")
 }
 
 /// What comes last, and everything else. A comment goes with what it is on.

@@ -10,6 +10,7 @@ mod data_only;
 mod layout;
 mod params;
 mod restore;
+mod rights;
 mod units;
 mod verify;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use godwit_pg_catalog::Rights;
 use godwit_pg_catalog::index_build::{IndexBuild, check_memory};
 use godwit_pg_catalog::selection::{Selection, Skipped, check_halves};
 use godwit_sdk::prelude::*;
@@ -20,6 +21,12 @@ pub struct Params {
     /// left out too.
     #[serde(default)]
     pub tables: Selection,
+    /// Who owns what, as far as the archive says it.
+    #[serde(default)]
+    pub owners: bool,
+    /// What is granted, and default privileges. Each is granted by the object's owner.
+    #[serde(default)]
+    pub privileges: bool,
     /// The schema alone, without rows.
     #[serde(default)]
     pub schema_only: bool,
@@ -43,6 +50,10 @@ impl Params {
         }
         check_halves(self.schema_only, self.data_only, &self.keep)?;
         check_memory("index_build.memory", self.index_build.memory.as_deref())
+    }
+
+    pub fn rights(&self) -> Rights {
+        Rights { owners: self.owners, privileges: self.privileges }
     }
 
     pub fn path(&self) -> &str {

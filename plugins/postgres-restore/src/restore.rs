@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use godwit_pg_archive::Entry;
-use godwit_pg_catalog::selection::DROPPED;
+use godwit_pg_catalog::Rights;
+use godwit_pg_catalog::selection::dropped;
 use godwit_pg_catalog::{Target, TargetMemo};
 use godwit_sdk::prelude::*;
 
@@ -11,6 +12,7 @@ use crate::archive::{Archive, Identity};
 use crate::choice::{choose, schemas};
 use crate::layout::{Plan, lay_out};
 use crate::params::{Outputs, Params};
+use crate::rights::roles;
 use crate::units::submit;
 use crate::{TARGET, data_only};
 
@@ -33,7 +35,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         let target = TargetMemo::take(
             host,
             TARGET,
-            |target| obstacles(target, &choice.entries),
+            |target| obstacles(target, &choice.entries, params.rights()),
             |why| {
                 format!(
                     "the target can't take the archive: {why}; nothing was touched. Restore into an empty database, or into \
@@ -50,16 +52,11 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     for entry in &choice.entries {
         *objects.entry(entry.desc.clone()).or_default() += 1;
     }
-    Ok(Outputs {
-        tables,
-        objects,
-        skipped: choice.skipped,
-        dropped: DROPPED.iter().map(|what| (*what).to_owned()).collect(),
-    })
+    Ok(Outputs { tables, objects, skipped: choice.skipped, dropped: dropped(params.rights()) })
 }
 
 /// Everything that keeps the entries from being restored, one sentence each.
-fn obstacles(target: &Target, entries: &[&Entry]) -> Vec<String> {
+fn obstacles(target: &Target, entries: &[&Entry], rights: Rights) -> Vec<String> {
     const SHOWN: usize = 10;
     let mut obstacles = Vec::new();
     let used = schemas(entries);
@@ -76,6 +73,11 @@ fn obstacles(target: &Target, entries: &[&Entry]) -> Vec<String> {
         let name = entry.tag.as_deref().unwrap_or_default();
         if !target.extensions.contains_key(name) && !target.available.contains_key(name) {
             obstacles.push(format!("extension {name} is not available on its server"));
+        }
+    }
+    for role in roles(entries, rights) {
+        if !target.roles.contains(&role) {
+            obstacles.push(format!("it lacks the role `{role}`, which the archive names"));
         }
     }
     obstacles

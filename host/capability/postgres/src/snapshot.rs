@@ -212,7 +212,8 @@ impl Leader {
             return Ok(known.clone());
         }
         let tables = Arc::new(catalog::read(&self.catalog(&catalog::query(schema)).await?)?);
-        if self.generation > 0 {
+        // Nobody rewrites the system's own.
+        if self.generation > 0 && schema != "pg_catalog" {
             self.lock(schema, &tables).await?;
         }
         schemas.insert(schema.to_owned(), tables.clone());

@@ -7,6 +7,7 @@ mod archiving;
 mod copying;
 mod encrypting;
 mod executing;
+mod large_objects;
 mod reading;
 mod resuming;
 mod undoing;
