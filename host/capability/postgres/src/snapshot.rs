@@ -121,9 +121,16 @@ impl Leaders {
         Ok(leader)
     }
 
-    /// Lets all snapshots go.
+    /// Lets all snapshots go; their connections may be used again.
     pub async fn release(&self) {
-        self.0.lock().await.clear();
+        let leaders = std::mem::take(&mut *self.0.lock().await);
+        for leader in leaders.into_values().filter_map(Arc::into_inner) {
+            let lost = leader.lost.into_inner();
+            let mut lease = leader.wire.into_inner().lease;
+            if !lost && lease.simple_unawaited("ROLLBACK").await.is_ok() {
+                lease.keep();
+            }
+        }
     }
 }
 
