@@ -415,6 +415,9 @@ fn left_out(
         return Some(Cause::Skipped);
     }
     let schema = match node.kind {
+        Kind::Extension if !filter.extensions.admit([("", node.name.as_str())]) => {
+            return Some(Cause::Filtered("`extensions` leaves it out".to_owned()));
+        }
         Kind::Schema => &node.name,
         _ if node.schema.is_empty() => return None,
         _ => &node.schema,
@@ -506,6 +509,13 @@ fn keep(nodes: Vec<Node>, out: &BTreeMap<NodeId, Cause>) -> (Vec<Node>, Vec<Left
 }
 
 impl Graph {
+    /// These nodes alone, without what they need: to be compared, not to be made.
+    pub fn only(&self, nodes: &[NodeId]) -> Self {
+        let nodes =
+            nodes.iter().map(|id| Node { needs: BTreeSet::new(), parent: None, ..self.nodes[*id].clone() });
+        Self { version: self.version, nodes: nodes.collect(), left_out: Vec::new() }
+    }
+
     /// How many objects of each kind there are, by the kind's name.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         let mut counts = BTreeMap::new();

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_archive::{Created, Entry, Layout, Toc, write};
+use godwit_pg_catalog::facts::Facts;
+use godwit_pg_catalog::preflight::{Finding, conclude, of_source};
+use godwit_pg_catalog::sections::Sections;
 use godwit_pg_catalog::selection::{DROPPED, Wanted, select};
 use godwit_pg_catalog::{
     Catalog, Defaults, Graph, Kind, Oid, RelationRow, Unit, fill, sequence_positions, sort, submit,
 };
 use godwit_sdk::prelude::*;
 
-use crate::contents::{Contents, Parts, TableRows, contents};
+use crate::contents::{Contents, TableRows, contents};
 use crate::params::{DumpedTable, Format, Outputs, Params};
 use crate::script::script;
 use crate::{ARCHIVE, SOURCE, WHOLE};
@@ -20,17 +23,14 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     let catalog = Catalog::read(host, SOURCE)?;
     let skip: BTreeSet<String> = params.skip.iter().cloned().collect();
     // `pg_restore -t` makes a table without its sequence.
-    let wanted = Wanted {
-        filter: &params.filter(),
-        skip: &skip,
-        rows: !params.schema_only,
-        defaults: Defaults::Apart,
-    };
+    let sections = params.sections()?;
+    let wanted =
+        Wanted { filter: &params.filter(), skip: &skip, rows: sections.rows, defaults: Defaults::Apart };
     let (mut graph, skipped) = select(host, SOURCE, &catalog, &wanted, "dumped")?;
     let order = sort(&mut graph)?;
     let tables = tables(host, &catalog, &graph, params)?;
-    let parts = Parts { schema: !params.data_only, rows: !params.schema_only };
-    let mut contents = contents(&catalog, &graph, &order, &tables, parts);
+    let preflight = host.memo("preflight", || preflight(host, &catalog, &tables, sections))?;
+    let mut contents = contents(&catalog, &graph, &order, &tables, sections);
 
     let units: Vec<Unit<&TableRows>> = contents
         .tables
@@ -55,9 +55,25 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         tables: contents.tables.iter().map(dumped).collect(),
         rows,
         bytes,
-        objects: if params.data_only { BTreeMap::new() } else { counts(&graph) },
+        objects: counts(&graph.only(&sections.nodes(&graph, &order))),
         skipped,
         dropped: DROPPED.iter().map(|what| (*what).to_owned()).collect(),
+        preflight,
+    })
+}
+
+/// What is found at the source before anything is written.
+fn preflight<H: Host>(
+    host: &H,
+    catalog: &Catalog,
+    tables: &[Oid],
+    sections: Sections,
+) -> Result<Vec<Finding>> {
+    let facts = Facts::read(host, SOURCE, catalog.version)?;
+    let of_rows = tables.iter().filter_map(|oid| catalog.relation(*oid));
+    let unlogged: Vec<String> = of_rows.filter(|r| r.persistence == "u").map(RelationRow::label).collect();
+    conclude(host, of_source(&facts, &unlogged, sections.rows), |why| {
+        format!("the source can't be dumped: {why}; nothing was written")
     })
 }
 
@@ -86,9 +102,13 @@ fn vacant<H: Host>(host: &H, params: &Params) -> Result<bool> {
 /// point at.
 fn tables<H: Host>(host: &H, catalog: &Catalog, graph: &Graph, params: &Params) -> Result<Vec<Oid>> {
     let made: BTreeSet<Oid> = graph.nodes.iter().filter(|n| n.kind == Kind::Table).map(|n| n.oid).collect();
-    let tables: Vec<&RelationRow> =
-        catalog.relations.iter().filter(|r| r.holds_rows() && made.contains(&r.oid)).collect();
-    if !params.data_only {
+    let filter = params.filter();
+    let tables: Vec<&RelationRow> = catalog
+        .relations
+        .iter()
+        .filter(|r| r.holds_rows() && made.contains(&r.oid) && filter.admits_rows(catalog, r))
+        .collect();
+    if !params.sections()?.fills() {
         return Ok(tables.into_iter().map(|table| table.oid).collect());
     }
     match fill::order(catalog, &tables) {
@@ -157,7 +177,12 @@ fn seal<H: Host>(host: &H, params: &Params, key: &str, contents: &Contents) -> R
             let files: BTreeMap<i32, String> =
                 contents.tables.iter().map(|table| (table.dump_id, file(params, table))).collect();
             let of_entry = |entry: &Entry| files.get(&entry.dump_id).cloned();
-            host.seal_archive(ARCHIVE, key, &params.path, script(&contents.entries, &origin.server, of_entry))
+            host.seal_archive(
+                ARCHIVE,
+                key,
+                &params.path,
+                script(&contents.entries, &origin.server, params.cleaning(), of_entry),
+            )
         }
     }
 }

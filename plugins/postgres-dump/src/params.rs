@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use godwit_pg_archive::{Compressed, Version};
 use godwit_pg_catalog::pattern::Filter;
-use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_halves, check_skip, filter};
+use godwit_pg_catalog::preflight::Finding;
+use godwit_pg_catalog::sections::{Section, Sections};
+use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_skip, filter};
 use godwit_sdk::prelude::*;
+
+use crate::script::Cleaning;
 
 /// What is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -67,12 +71,27 @@ pub struct Params {
     /// Which tables, views and materialized views: `users`, `public.users`, `audit.*`. A partition goes with its root.
     #[serde(default)]
     pub tables: Selection,
+    /// Of which tables the rows, too. The others are made and stay empty.
+    #[serde(default)]
+    pub table_data: Selection,
+    /// Which extensions are made.
+    #[serde(default)]
+    pub extensions: Selection,
+    /// Which sections, in pg_dump's words. Default: all.
+    #[serde(default)]
+    pub sections: Vec<Section>,
     /// The schema alone, without rows.
     #[serde(default)]
     pub schema_only: bool,
     /// The rows alone.
     #[serde(default)]
     pub data_only: bool,
+    /// With `format` `plain`: the script drops what it makes, first. An archive leaves that to `pg_restore --clean`.
+    #[serde(default)]
+    pub clean: bool,
+    /// With `clean`: what isn't there is no error.
+    #[serde(default)]
+    pub if_exists: bool,
     /// Kinds of objects to leave out, such as `trigger` or `event trigger`.
     #[serde(default)]
     pub skip: Vec<String>,
@@ -86,7 +105,24 @@ impl Params {
                 "`path` is empty; name the folder or file that is to be made, such as `backup`".into(),
             ));
         }
-        check_halves(self.schema_only, self.data_only, &[])?;
+        let sections = self.sections()?;
+        if !sections.rows && (!self.table_data.include.is_empty() || !self.table_data.exclude.is_empty()) {
+            return Err(Error::Invalid(
+                "`table_data` chooses among rows, and no rows are dumped; leave it out".into(),
+            ));
+        }
+        if self.clean && (self.format != Format::Plain || !sections.before) {
+            return Err(Error::Invalid(
+                "`clean` writes statements that drop what a script makes; it takes `format` `plain`, and objects that are \
+                 made. Archives are cleaned for by whoever restores them"
+                    .into(),
+            ));
+        }
+        if self.if_exists && !self.clean {
+            return Err(Error::Invalid(
+                "`if_exists` is of the statements that `clean` writes; set that too".into(),
+            ));
+        }
         if self.format == Format::Plain {
             if self.compression.is_some_and(|method| method != Method::None) {
                 return Err(Error::Invalid(
@@ -112,7 +148,23 @@ impl Params {
     }
 
     pub fn filter(&self) -> Filter {
-        filter(&self.schemas, &self.tables)
+        Filter {
+            rows: (&self.table_data).into(),
+            extensions: (&self.extensions).into(),
+            ..filter(&self.schemas, &self.tables)
+        }
+    }
+
+    pub fn sections(&self) -> Result<Sections> {
+        Sections::of(&self.sections, self.schema_only, self.data_only, &[])
+    }
+
+    pub fn cleaning(&self) -> Cleaning {
+        match (self.clean, self.if_exists) {
+            (false, _) => Cleaning::None,
+            (true, false) => Cleaning::Drop,
+            (true, true) => Cleaning::IfExists,
+        }
     }
 
     fn method(&self) -> Method {
@@ -187,4 +239,7 @@ pub struct Outputs {
     pub skipped: Vec<Skipped>,
     /// What is never dumped.
     pub dropped: Vec<String>,
+    /// What was found before anything was written, and didn't stand in the way.
+    #[serde(default)]
+    pub preflight: Vec<Finding>,
 }

@@ -1,5 +1,8 @@
 //! Decisions of a dump on a host in memory: what is asked for, what is written, what is refused.
 
+#[path = "../../pg-catalog/tests/support/facts.rs"]
+mod facts;
+
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -66,7 +69,9 @@ fn host(catalog: Vec<Value>) -> (MockHost, Rc<Cell<i64>>) {
     let shown = Rc::clone(&position);
     let host = MockHost::new().on_query(move |query| {
         assert_eq!(query.slot, SOURCE);
-        Some(Ok(if query.sql.contains("current_database() AS database") {
+        Some(Ok(if query.sql.contains(facts::QUERY) {
+            vec![facts::facts()]
+        } else if query.sql.contains("current_database() AS database") {
             vec![json!({
                 "database": "shop", "server": "16.4", "second": 5, "minute": 4, "hour": 3, "day": 2, "month": 1,
                 "year": 2026

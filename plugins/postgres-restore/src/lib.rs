@@ -9,6 +9,7 @@ mod choice;
 mod data_only;
 mod layout;
 mod params;
+mod preflight;
 mod restore;
 mod units;
 mod verify;
