@@ -96,12 +96,14 @@ fn makes(entry: &Entry, node: &Node) -> bool {
     }
 }
 
-/// Whether two signatures are of one routine: pg_dump leaves the names of arguments out of its own.
+/// Whether two signatures are of one routine: pg_dump leaves out of its own the names of arguments, and what only comes
+/// out.
 fn alike(ours: &str, theirs: &str) -> bool {
     let cut = |text: &str| -> Option<(String, Vec<String>)> {
         let (name, rest) = text.split_once('(')?;
         let arguments = rest.strip_suffix(')')?;
-        let arguments = arguments.split(", ").filter(|argument| !argument.is_empty());
+        let comes_in = |argument: &&str| !argument.is_empty() && !argument.starts_with("OUT ");
+        let arguments = arguments.split(", ").filter(comes_in);
         Some((name.to_owned(), arguments.map(str::to_owned).collect()))
     };
     match (cut(ours), cut(theirs)) {
@@ -123,6 +125,7 @@ mod tests {
         assert!(alike("f(integer, text)", "f(a integer, VARIADIC b text)"));
         assert!(alike("f(a integer)", "f(a integer)"));
         assert!(alike("f()", "f()"));
+        assert!(alike("f()", "f(OUT a integer)"));
         assert!(!alike("f(integer)", "f(a bigint)"));
         assert!(!alike("f(integer)", "f(a integer, b integer)"));
         assert!(!alike("f(integer)", "g(a integer)"));
