@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use godwit_pg_archive::{Created, Entry, Layout, Toc, write};
+use godwit_pg_archive::{Created, Data, Entry, Layout, Toc, write};
 use godwit_pg_catalog::facts::Facts;
 use godwit_pg_catalog::preflight::{Finding, conclude, of_source};
 use godwit_pg_catalog::sections::Sections;
@@ -137,10 +137,11 @@ fn file(params: &Params, table: &TableRows) -> String {
                 Compression::Gzip => ".gz",
                 Compression::Lz4 => ".lz4",
                 Compression::Zstd => ".zst",
+                Compression::Zlib => ".z",
             };
             params.below(&format!("{}.dat{suffix}", table.dump_id))
         }
-        Format::Plain => format!("{}.{}.rows", params.path, table.dump_id),
+        Format::Custom | Format::Plain => format!("{}.{}.rows", params.path, table.dump_id),
     }
 }
 
@@ -161,17 +162,16 @@ fn seal<H: Host>(host: &H, params: &Params, key: &str, contents: &Contents) -> R
     let origin = origin(host)?;
     match params.format {
         Format::Directory => {
-            let (version, compressed) = params.version();
-            let mut toc = Toc::new(version, Layout::Directory);
-            toc.compressed = compressed;
-            toc.created = origin.created();
-            toc.database = Some(origin.database);
-            toc.server_version = Some(origin.server);
-            toc.dump_version = Some(format!("godwit {}", env!("CARGO_PKG_VERSION")));
-            toc.entries = contents.entries.clone();
-            let bytes = write(&toc)
-                .map_err(|fault| Error::Failed(format!("the table of contents can't be written: {fault}")))?;
-            host.seal_archive(ARCHIVE, key, &params.below("toc.dat"), vec![Piece::Text(bytes)])
+            let toc = toc(params, contents, origin, Layout::Directory)?;
+            host.seal_archive(ARCHIVE, key, &params.below("toc.dat"), vec![Piece::Text(toc)])
+        }
+        Format::Custom => {
+            let contents = located(host, params, contents, &origin)?;
+            let mut pieces = vec![Piece::Text(toc(params, &contents, origin, Layout::Custom)?)];
+            let of_table =
+                |table: &TableRows| Piece::Block { path: file(params, table), dump_id: table.dump_id };
+            pieces.extend(contents.tables.iter().map(of_table));
+            host.seal_archive(ARCHIVE, key, &params.path, pieces)
         }
         Format::Plain => {
             let files: BTreeMap<i32, String> =
@@ -187,8 +187,48 @@ fn seal<H: Host>(host: &H, params: &Params, key: &str, contents: &Contents) -> R
     }
 }
 
+/// The bytes of a table of contents.
+fn toc(params: &Params, contents: &Contents, origin: Origin, layout: Layout) -> Result<Vec<u8>> {
+    let (version, compressed) = params.version();
+    let mut toc = Toc::new(version, layout);
+    toc.compressed = compressed;
+    toc.created = origin.created();
+    toc.database = Some(origin.database);
+    toc.server_version = Some(origin.server);
+    toc.dump_version = Some(format!("godwit {}", env!("CARGO_PKG_VERSION")));
+    toc.entries = contents.entries.clone();
+    write(&toc).map_err(|fault| Error::Failed(format!("the table of contents can't be written: {fault}")))
+}
+
+/// The contents of a file of the custom format, with the place of each block: behind the table of contents, whose length
+/// doesn't depend on what the places are. A file that has become part of the whole already takes none: then the whole is
+/// there, and isn't written again.
+fn located<H: Host>(host: &H, params: &Params, contents: &Contents, origin: &Origin) -> Result<Contents> {
+    let mut located = contents.clone();
+    let mut places: BTreeMap<i32, u64> = contents.tables.iter().map(|table| (table.dump_id, 0)).collect();
+    let place = |contents: &mut Contents, places: &BTreeMap<i32, u64>| {
+        for entry in &mut contents.entries {
+            if let Some(offset) = places.get(&entry.dump_id) {
+                entry.data = Data::At(*offset);
+            }
+        }
+    };
+    place(&mut located, &places);
+    if host.mode() == Mode::Plan {
+        return Ok(located);
+    }
+    let mut offset = toc(params, &located, origin.clone(), Layout::Custom)?.len() as u64;
+    for table in &contents.tables {
+        places.insert(table.dump_id, offset);
+        let size = host.stat_file(ARCHIVE, &file(params, table))?.map_or(0, |there| there.size);
+        offset += block_size(size);
+    }
+    place(&mut located, &places);
+    Ok(located)
+}
+
 /// What the source says of itself, and the time there.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Origin {
     database: String,
     server: String,

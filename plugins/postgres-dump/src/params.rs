@@ -18,6 +18,8 @@ pub enum Format {
     /// A folder as `pg_dump -Fd` makes it, for `pg_restore` and for `postgres-restore`.
     #[default]
     Directory,
+    /// One file as `pg_dump -Fc` makes it, likewise.
+    Custom,
     /// A script, for `psql -v ON_ERROR_STOP=1`.
     Plain,
 }
@@ -52,7 +54,7 @@ pub enum ArchiveVersion {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// The folder, or with `format` `plain` the file, that is made; relative to the slot's folder. A folder may be there if
+    /// The folder, or with `format` `custom` or `plain` the file, that is made; relative to the slot's folder. A folder may be there if
     /// it is empty.
     pub path: String,
     #[serde(default)]
@@ -169,7 +171,7 @@ impl Params {
 
     fn method(&self) -> Method {
         self.compression.unwrap_or(match self.format {
-            Format::Directory => Method::Gzip,
+            Format::Directory | Format::Custom => Method::Gzip,
             Format::Plain => Method::None,
         })
     }
@@ -177,6 +179,8 @@ impl Params {
     pub fn compression(&self) -> Compression {
         match self.method() {
             Method::None => Compression::None,
+            // Blocks hold zlib, where files hold gzip.
+            Method::Gzip if self.format == Format::Custom => Compression::Zlib,
             Method::Gzip => Compression::Gzip,
             Method::Lz4 => Compression::Lz4,
             Method::Zstd => Compression::Zstd,

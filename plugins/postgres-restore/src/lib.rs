@@ -13,6 +13,7 @@ mod preflight;
 mod restore;
 mod units;
 mod verify;
+mod whole;
 
 use godwit_sdk::prelude::*;
 

@@ -26,6 +26,8 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     for what in &choice.skipped {
         host.log(Level::Warn, &format!("left out: {} {}: {}", what.kind, what.name, what.reason));
     }
+    // Once: what is damaged later is found out when it is read.
+    host.memo("whole", || archive.whole(host, &choice.entries).map(|()| true))?;
     let sections = params.sections()?;
     let target = preflight::target(host, &archive, &choice, params)?;
     let filled: Option<Decision> = match sections.fills() {

@@ -56,7 +56,8 @@ async fn of_several_servers_the_one_is_taken_that_is_asked_for() {
         old.port(),
         new.port()
     );
-    let pg = Postgres::new(vec![connection("sink", json!({ "url": text }))]).unwrap();
+    let ends = ["source", "sink"].map(|end| connection(end, json!({ "url": text })));
+    let pg = Postgres::new(ends.to_vec()).unwrap();
     Bench::new()
         .run(&pg, &execute("make", &["CREATE TABLE public.made (a int)"], SqlUndo::Nothing))
         .await
@@ -89,26 +90,14 @@ async fn a_lock_that_is_held_for_longer_than_allowed_is_said() {
     let server = server(Major::V16).await;
     server.create_database("locked").await.unwrap();
     server.psql("locked", "CREATE TABLE public.t (a int)").unwrap();
-    let holder = Postgres::new(vec![connection("sink", json!({ "url": server.url("locked") }))]).unwrap();
-    let bench = Bench::new();
-    let held = ["LOCK TABLE public.t", "SELECT pg_sleep(3)"];
-    let effect = execute("hold", &held, SqlUndo::Nothing);
-    let impatient = Postgres::new(vec![connection(
-        "sink",
-        json!({ "url": server.url("locked"), "lock_timeout": "200ms" }),
-    )])
-    .unwrap();
-    let other = Bench::new();
+    let mut holder = server.somebody("locked").await.unwrap();
+    holder.exec("BEGIN; LOCK TABLE public.t").await.unwrap();
+    let settings = json!({ "url": server.url("locked"), "lock_timeout": "200ms" });
+    let impatient =
+        Postgres::new(["source", "sink"].map(|end| connection(end, settings.clone())).to_vec()).unwrap();
     let wanted = execute("wanted", &["ALTER TABLE public.t ADD COLUMN b int"], SqlUndo::Nothing);
-    let late = async {
-        let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'public.t'::regclass";
-        while server.psql("locked", locked).unwrap() == "0" {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        other.run(&impatient, &wanted).await
-    };
-    let (held, late) = tokio::join!(bench.run(&holder, &effect), late);
-    held.unwrap();
+    let late = Bench::new().run(&impatient, &wanted).await;
+    holder.exec("COMMIT").await.unwrap();
     let error = late.unwrap_err();
     assert_eq!((error.kind, error.code.as_deref()), (ErrorKind::Unavailable, Some("55P03")), "{error}");
 }
