@@ -21,8 +21,6 @@ struct Way {
     name: &'static str,
     /// The steps between the connections `source`, `target` and `here`.
     steps: Value,
-    /// What the target has to be without; also an option of `pg_dump`.
-    without: &'static [&'static str],
 }
 
 fn ways() -> [Way; 2] {
@@ -35,19 +33,17 @@ fn ways() -> [Way; 2] {
             name: "postgres-copy",
             steps: json!([{
                 "id": "copy", "plugin": "postgres-copy", "grant": { "source": source, "target": target },
-                "with": { "owners": true, "privileges": true, "skip": skip }
+                "with": { "owners": true, "privileges": true }
             }]),
-            without: &[],
         },
         Way {
             name: "postgres-dump, postgres-restore",
             steps: json!([
                 { "id": "dump", "plugin": "postgres-dump", "grant": { "source": source, "archive": here("write") },
-                  "with": { "path": "archive", "skip": skip } },
+                  "with": { "path": "archive", "owners": true, "privileges": true, "skip": skip } },
                 { "id": "restore", "plugin": "postgres-restore", "needs": ["dump"],
-                  "grant": { "archive": here("read"), "target": target }, "with": { "path": "archive" } }
+                  "grant": { "archive": here("read"), "target": target }, "with": { "path": "archive", "owners": true, "privileges": true } }
             ]),
-            without: &["--no-owner", "--no-privileges"],
         },
     ]
 }
@@ -102,5 +98,5 @@ fn go(program: &str, server: &PgServer, target: &str, way: &Way) -> Result<Diffe
         let errors: Vec<&str> = log.lines().skip_while(|line| !line.starts_with("error")).collect();
         println!("    godwit ended with {:?}: {}", ran.code, errors.join("\n    "));
     }
-    Ok(Differences::between(server, SOURCE, target, way.without, ran.code == Some(0)))
+    Ok(Differences::between(server, SOURCE, target, ran.code == Some(0)))
 }

@@ -6,6 +6,7 @@ mod demo;
 mod inputs;
 mod observer;
 mod output;
+mod progress;
 mod recipes;
 mod render;
 mod wiring;

@@ -12,7 +12,8 @@ use godwit_model::check::Verdict;
 use godwit_model::plugin::Level;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::output::{Style, ask, bytes, note};
+use crate::output::{Style, ask, note};
+use crate::progress::StepProgress;
 
 /// Shows events on stderr: bars on a terminal, a line per step elsewhere.
 pub struct Watcher {
@@ -23,17 +24,13 @@ pub struct Watcher {
     /// Answers cut-overs with yes.
     yes: bool,
     style: Style,
-    steps: Mutex<BTreeMap<StepId, StepProgress>>,
+    steps: Mutex<BTreeMap<StepId, Watched>>,
 }
 
-struct StepProgress {
+/// A step and its line on the terminal.
+struct Watched {
     bar: Option<ProgressBar>,
-    began: Instant,
-    started: u64,
-    ended: u64,
-    items: u64,
-    bytes: u64,
-    latest: String,
+    progress: StepProgress,
 }
 
 impl Watcher {
@@ -66,7 +63,7 @@ impl Watcher {
 
     fn with_step(&self, step: &StepId, change: impl FnOnce(&mut StepProgress)) {
         let mut steps = self.steps.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let progress = steps.entry(step.clone()).or_insert_with(|| StepProgress {
+        let watched = steps.entry(step.clone()).or_insert_with(|| Watched {
             bar: self.bars.as_ref().map(|bars| {
                 let bar = bars.add(ProgressBar::new_spinner());
                 if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:.bold} {wide_msg}") {
@@ -76,27 +73,22 @@ impl Watcher {
                 bar.enable_steady_tick(Duration::from_millis(120));
                 bar
             }),
-            began: Instant::now(),
-            started: 0,
-            ended: 0,
-            items: 0,
-            bytes: 0,
-            latest: String::new(),
+            progress: StepProgress::new(Instant::now()),
         });
-        change(progress);
-        if let Some(bar) = &progress.bar {
-            bar.set_message(progress.message());
+        change(&mut watched.progress);
+        if let Some(bar) = &watched.bar {
+            bar.set_message(watched.progress.message(Instant::now()));
         }
     }
 
     fn end_step(&self, step: &StepId, mark: &str, word: &str) {
         let mut steps = self.steps.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let summary = match steps.remove(step) {
-            Some(progress) => {
-                if let Some(bar) = &progress.bar {
+            Some(watched) => {
+                if let Some(bar) = &watched.bar {
                     bar.finish_and_clear();
                 }
-                progress.summary()
+                watched.progress.summary(Instant::now())
             }
             None => String::new(),
         };
@@ -104,39 +96,6 @@ impl Watcher {
         if !self.quiet {
             self.line(&format!("{mark} {step} {word}{summary}"));
         }
-    }
-}
-
-impl StepProgress {
-    fn message(&self) -> String {
-        let mut parts = Vec::new();
-        if self.started > 0 {
-            parts.push(format!("{}/{} effects", self.ended, self.started));
-        }
-        if self.items > 0 {
-            let seconds = self.began.elapsed().as_secs_f64().max(0.001);
-            parts.push(format!(
-                "{} items, {}, {}/s",
-                self.items,
-                bytes(self.bytes),
-                bytes((self.bytes as f64 / seconds) as u64)
-            ));
-        }
-        if !self.latest.is_empty() {
-            parts.push(self.latest.clone());
-        }
-        parts.join(" · ")
-    }
-
-    fn summary(&self) -> String {
-        let mut out = format!(" in {:.1} s", self.began.elapsed().as_secs_f64());
-        if self.ended > 0 {
-            out.push_str(&format!(", {} effects", self.ended));
-        }
-        if self.items > 0 {
-            out.push_str(&format!(", {} items, {}", self.items, bytes(self.bytes)));
-        }
-        out
     }
 }
 
@@ -166,30 +125,25 @@ impl Observer for Watcher {
             }
             Event::Progress { step, label, done, total, unit } => {
                 let of = total.map(|total| format!("/{total}")).unwrap_or_default();
-                self.with_step(&step, |progress| progress.latest = format!("{label} {done}{of} {unit}"));
+                self.with_step(&step, |progress| progress.says(format!("{label} {done}{of} {unit}")));
             }
-            Event::Transferred { step, label, items, bytes } => self.with_step(&step, |progress| {
-                progress.items += items;
-                progress.bytes += bytes;
-                progress.latest = label;
-            }),
-            Event::EffectStarted { step, title, .. } => self.with_step(&step, |progress| {
-                progress.started += 1;
-                progress.latest = title;
-            }),
-            Event::EffectDone { step, key, notes, from_journal } => {
-                self.with_step(&step, |progress| {
-                    progress.ended += 1;
-                    if from_journal {
-                        progress.started += 1;
-                    }
-                });
+            Event::Transferred { step, label, items, bytes } => {
+                self.with_step(&step, |progress| progress.transferred(&label, items, bytes, Instant::now()));
+            }
+            Event::EffectAsked { step, key, transfer, estimate, from_journal } => {
+                self.with_step(&step, |progress| progress.asked(key, transfer, estimate, from_journal));
+            }
+            Event::EffectStarted { step, key, title } => {
+                self.with_step(&step, |progress| progress.started(&key, title));
+            }
+            Event::EffectDone { step, key, notes } => {
+                self.with_step(&step, |progress| progress.ended(&key));
                 for text in notes {
                     self.line(&format!("  {step}: {key}: {text}"));
                 }
             }
             Event::EffectFailed { step, key, error } => {
-                self.with_step(&step, |progress| progress.ended += 1);
+                self.with_step(&step, |progress| progress.ended(&key));
                 self.line(&format!("  {step}: {} {key}: {error}", self.style.red("failed")));
             }
             Event::EffectRetried { step, key, error, attempt } => {
@@ -197,7 +151,7 @@ impl Observer for Watcher {
                 self.line(&format!("  {step}: {word} after attempt {attempt} at {key}: {error}"));
             }
             Event::Verifying { step } => {
-                self.with_step(&step, |progress| progress.latest = "verifying".to_owned());
+                self.with_step(&step, StepProgress::verifying);
             }
             Event::Checked { step, checks } => {
                 for check in checks {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use godwit_model::check::Check;
-use godwit_model::effect::Preparation;
+use godwit_model::effect::{Estimate, Preparation};
 use godwit_model::plugin::Level;
 use godwit_model::{EffectKey, Error, StepId};
 
@@ -36,17 +36,24 @@ pub enum Event {
         items: u64,
         bytes: u64,
     },
+    /// The plugin asked for an effect, which the journal may have as done already.
+    EffectAsked {
+        step: StepId,
+        key: EffectKey,
+        /// The label of a transfer.
+        transfer: Option<String>,
+        estimate: Option<Estimate>,
+        from_journal: bool,
+    },
     EffectStarted {
         step: StepId,
         key: EffectKey,
         title: String,
-        items: Option<u64>,
     },
     EffectDone {
         step: StepId,
         key: EffectKey,
         notes: Vec<String>,
-        from_journal: bool,
     },
     EffectFailed {
         step: StepId,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use godwit_model::capability::StepScope;
-use godwit_model::effect::{Action, Done, Effect, Outcome, Preparation};
+use godwit_model::effect::{Action, Done, Effect, Estimate, Outcome, Preparation};
 use godwit_model::journal::{EffectRecord, EffectStatus, Intent, Journal};
 use godwit_model::{Digest, EffectKey, Error, Fault, Json, Result, StepId};
 use tokio::sync::Notify;
@@ -223,24 +223,26 @@ impl Queue {
         {
             let mut state = self.lock();
             for (effect, done) in answered {
+                self.tell(&effect, None, true);
                 let key = effect.key.clone();
                 state.asked.insert(key.clone(), Entry::ended(End::Done));
                 self.rooms.observer.event(Event::EffectDone {
                     step: self.scope.step.clone(),
                     key: key.clone(),
                     notes: Vec::new(),
-                    from_journal: true,
                 });
                 state.outcomes.push_back(Outcome { key, result: Ok(done.result) });
             }
             // A cancelled effect never began; every other one may have.
             for (effect, preparation, status) in again {
                 let resumed = !matches!(status, EffectStatus::Cancelled { .. });
+                self.tell(&effect, preparation.estimate.clone(), false);
                 state.enqueue(effect, preparation, resumed);
             }
             for (effect, _, _, preparation) in prepared {
                 let transfer = Transfer::of(&self.rooms, &effect, &preparation, None);
                 state.note(effect.key.clone(), transfer);
+                self.tell(&effect, preparation.estimate.clone(), false);
                 state.enqueue(effect, preparation, false);
             }
             state.cancel_orphans();
@@ -307,6 +309,16 @@ impl Queue {
     /// All transfers that were asked for.
     pub fn transfers(&self) -> Vec<Transfer> {
         self.lock().transfers.clone()
+    }
+
+    fn tell(&self, effect: &Effect, estimate: Option<Estimate>, from_journal: bool) {
+        self.rooms.observer.event(Event::EffectAsked {
+            step: self.scope.step.clone(),
+            key: effect.key.clone(),
+            transfer: effect.action.transfer_label(),
+            estimate,
+            from_journal,
+        });
     }
 
     async fn prepare(&self, effect: &Effect) -> Result<Preparation> {
@@ -420,7 +432,6 @@ impl Queue {
             step: self.scope.step.clone(),
             key: effect.key.clone(),
             title: preparation.title.clone(),
-            items: preparation.estimate.as_ref().map(|estimate| estimate.items),
         });
         let mut attempt = 1;
         loop {
@@ -459,7 +470,6 @@ impl Queue {
                     step: self.scope.step.clone(),
                     key: effect.key.clone(),
                     notes: done.notes.clone(),
-                    from_journal: false,
                 });
                 let outcome = Ok(done.result.clone());
                 (EffectStatus::Done { done }, outcome, End::Done)

@@ -129,6 +129,16 @@ impl Progress for ObserverProgress {
         });
     }
 
+    fn work(&self, label: &str, done: u64, total: Option<u64>, unit: &str) {
+        self.observer.event(Event::Progress {
+            step: self.step.clone(),
+            label: label.to_owned(),
+            done,
+            total,
+            unit: unit.to_owned(),
+        });
+    }
+
     fn waits(&self, what: &str) {
         self.observer.event(Event::Log {
             step: self.step.clone(),

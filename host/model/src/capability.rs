@@ -85,6 +85,9 @@ pub trait Transforms: Send + Sync {
 pub trait Progress: Send + Sync {
     fn transfer(&self, label: &str, items: u64, bytes: u64);
 
+    /// Says how far a piece of work on the other side is. Nobody has to listen.
+    fn work(&self, _label: &str, _done: u64, _total: Option<u64>, _unit: &str) {}
+
     /// Says what the work waits for that somebody else holds. Said once; nobody has to listen.
     fn waits(&self, _what: &str) {}
 }

@@ -8,6 +8,7 @@
 mod copy_statement;
 mod fault;
 mod read;
+pub mod rights;
 mod statements;
 mod toc;
 mod write;

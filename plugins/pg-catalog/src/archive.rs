@@ -65,6 +65,7 @@ impl Kind {
             Self::Subscription => ("SUBSCRIPTION", 6100),
             // An owner is a field of the entry of what is owned.
             Self::Owner => ("OWNER", 0),
+            Self::LargeObject => ("BLOB", 2613),
             Self::Privileges | Self::SystemPrivileges => ("ACL", 0),
             Self::DefaultPrivileges => ("DEFAULT ACL", 826),
             Self::EventTrigger => ("EVENT TRIGGER", 3466),
@@ -92,6 +93,10 @@ impl Node {
             Kind::PublicationTable | Kind::PublicationSchema => format!("{} {table}", self.name),
             Kind::ViewQuery => format!("{} _RETURN", self.name),
             Kind::RowSecurity | Kind::ReplicaIdentity => table.to_owned(),
+            Kind::DefaultPrivileges => {
+                let kind = self.name.rsplit(" for ").next().unwrap_or_default();
+                format!("DEFAULT PRIVILEGES FOR {}", kind.to_uppercase())
+            }
             Kind::Default
             | Kind::DomainCheck
             | Kind::Check

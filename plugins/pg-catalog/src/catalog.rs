@@ -66,6 +66,8 @@ pub struct Catalog {
     pub owners: Vec<OwnerRow>,
     pub privileges: Vec<PrivilegesRow>,
     pub default_privileges: Vec<DefaultPrivilegesRow>,
+    pub large_objects: LargeObjectsRow,
+    pub large_object_groups: Vec<LargeObjectGroup>,
     pub edges: Vec<EdgeRow>,
     pub unsupported: Vec<UnsupportedRow>,
 }
@@ -78,54 +80,83 @@ struct Tagged {
 
 /// The server's version as a number: 160004 is 16.4.
 pub fn server_version<H: Host>(host: &H, slot: &str) -> Result<u32> {
-    Ok(server(host, slot)?.0)
+    Ok(Server::of(slot, host.query(slot, SERVER, &[])?)?.version)
 }
 
-/// The server's version, and whether the connection's user is a superuser there.
-fn server<H: Host>(host: &H, slot: &str) -> Result<(u32, bool)> {
-    #[derive(Deserialize)]
-    struct Row {
-        version: u32,
-        superuser: bool,
-    }
-    let rows: Vec<Row> = host.select(
-        slot,
-        "SELECT current_setting('server_version_num')::int AS version, current_setting('is_superuser') = 'on' AS superuser",
-        &[],
-    )?;
-    rows.first().map(|row| (row.version, row.superuser)).ok_or_else(|| {
-        Error::Failed(format!("the server of slot `{slot}` doesn't say its version; is it PostgreSQL?"))
-    })
+/// Asks for a [`Server`].
+const SERVER: &str = "SELECT current_setting('server_version_num')::int AS version,
+    current_setting('is_superuser') = 'on' AS superuser";
+
+/// A server as its connection's user meets it.
+#[derive(Deserialize)]
+struct Server {
+    version: u32,
+    superuser: bool,
 }
 
-impl Catalog {
-    /// Reads a database's catalog in two round trips, without owners and privileges.
-    pub fn read<H: Host>(host: &H, slot: &str) -> Result<Self> {
-        Self::read_with(host, slot, Rights::default())
+impl Server {
+    fn of(slot: &str, mut rows: impl RowSource) -> Result<Self> {
+        let page = rows.next_page()?;
+        page.first().and_then(|row| serde_json::from_str(row).ok()).ok_or_else(|| {
+            Error::Failed(format!("the server of slot `{slot}` doesn't say its version; is it PostgreSQL?"))
+        })
     }
+}
 
-    /// Likewise, with the rights that are asked for.
-    pub fn read_with<H: Host>(host: &H, slot: &str, rights: Rights) -> Result<Self> {
-        let (version, superuser) = server(host, slot)?;
+/// A catalog on its way: several may be, so that two take no longer than one.
+struct Coming<R> {
+    slot: String,
+    catalog: Catalog,
+    rows: R,
+}
+
+impl<R: RowSource> Coming<R> {
+    /// Asks for everything, once the server has said what it is.
+    fn ask<H: Host<Rows = R>>(host: &H, slot: &str, server: R, rights: Rights) -> Result<Self> {
+        let Server { version, superuser } = Server::of(slot, server)?;
         if version < OLDEST {
             return Err(Error::Invalid(format!(
                 "the server of slot `{slot}` is PostgreSQL {}; 12 is the oldest that can be read",
                 release(version)
             )));
         }
-        let mut catalog = Self { version, ..Self::default() };
-        let mut rows = host.query(slot, &queries::everything(version, superuser, rights), &[])?;
+        let rows = host.query(slot, &queries::everything(version, superuser, rights), &[])?;
+        Ok(Self { slot: slot.to_owned(), catalog: Catalog { version, ..Catalog::default() }, rows })
+    }
+
+    fn read(mut self) -> Result<Catalog> {
         loop {
-            let page = rows.next_page()?;
+            let page = self.rows.next_page()?;
             if page.is_empty() {
                 break;
             }
             for row in page {
-                catalog.take(slot, &row)?;
+                self.catalog.take(&self.slot, &row)?;
             }
         }
-        catalog.arrange();
-        Ok(catalog)
+        self.catalog.arrange();
+        Ok(self.catalog)
+    }
+}
+
+impl Catalog {
+    /// Reads a database's catalog, without owners and privileges: two round trips, and one for each further page.
+    pub fn read<H: Host>(host: &H, slot: &str) -> Result<Self> {
+        Self::read_with(host, slot, Rights::default())
+    }
+
+    /// Likewise, with the rights that are asked for.
+    pub fn read_with<H: Host>(host: &H, slot: &str, rights: Rights) -> Result<Self> {
+        let server = host.query(slot, SERVER, &[])?;
+        Coming::ask(host, slot, server, rights)?.read()
+    }
+
+    /// Likewise of two databases at once.
+    pub fn read_both<H: Host>(host: &H, one: &str, other: &str, rights: Rights) -> Result<(Self, Self)> {
+        let servers = (host.query(one, SERVER, &[])?, host.query(other, SERVER, &[])?);
+        let one = Coming::ask(host, one, servers.0, rights)?;
+        let other = Coming::ask(host, other, servers.1, rights)?;
+        Ok((one.read()?, other.read()?))
     }
 
     fn take(&mut self, slot: &str, row: &str) -> Result<()> {
@@ -178,6 +209,8 @@ impl Catalog {
             "owner" => one(r).map(|x| self.owners.push(x)),
             "privileges" => one(r).map(|x| self.privileges.push(x)),
             "default_privileges" => one(r).map(|x| self.default_privileges.push(x)),
+            "large_objects" => one(r).map(|x| self.large_objects = x),
+            "large_object" => one(r).map(|x| self.large_object_groups.push(x)),
             "edge" => one(r).map(|x| self.edges.push(x)),
             "unsupported" => one(r).map(|x| self.unsupported.push(x)),
             other => return Err(Error::Failed(format!("an unknown catalog section `{other}`"))),
@@ -205,6 +238,7 @@ impl Catalog {
         self.rules.sort_by_cached_key(|r| (of(r.relation), r.name.clone()));
         self.statistics.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
         self.collations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        self.large_object_groups.sort_by_key(|group| group.oids.first().copied());
         self.unsupported.sort_by(|a, b| (&a.kind, &a.schema, &a.name).cmp(&(&b.kind, &b.schema, &b.name)));
     }
 

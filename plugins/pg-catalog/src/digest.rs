@@ -84,23 +84,37 @@ fn batches(tables: &[Digestible]) -> Vec<Vec<&Digestible>> {
     batches
 }
 
-/// The sum of `bigint` is exact, as a `numeric`. `hashtextextended` is the same on every major and platform of one byte order; the "C" collation keeps locales out.
-fn query(table: &&Digestible) -> String {
+/// Where the rows of a table come from, each with its text: `FROM` and what follows it.
+///
+/// The text is made once for both hashes: a subquery with OFFSET stays one, and may run in parallel workers.
+pub fn from(table: &Digestible) -> String {
     // The table's own order needs no names of columns, which a host may take for those of functions it denies.
     let columns = match &table.columns {
         Some(columns) => idents(columns.iter().map(String::as_str)),
         None => "godwit.*".to_owned(),
     };
-    let row = format!("(ROW({columns})::text COLLATE pg_catalog.\"C\")");
-    let sum = |seed: u32| format!("COALESCE(sum(hashtextextended({row}, {seed})), 0)::text");
     format!(
-        "SELECT {} AS name, count(*) AS rows, {} AS first, {} AS second FROM {}{} AS godwit",
-        literal(&format!("{}.{}", table.schema, table.name)),
-        sum(0),
-        sum(0x676f_6477),
+        "FROM {}{} AS godwit, LATERAL (SELECT ROW({columns})::text COLLATE pg_catalog.\"C\" AS godwit_text OFFSET 0) \
+         AS godwit_row",
         if table.only { "ONLY " } else { "" },
         qualified(&table.schema, &table.name)
     )
+}
+
+/// The first and the second hash of a row's text. `hashtextextended` is the same on every major and platform of one byte
+/// order; the "C" collation keeps locales out.
+pub const HASHES: [&str; 2] =
+    ["hashtextextended(godwit_text, 0)", "hashtextextended(godwit_text, 1735353463)"];
+
+/// The columns of a [`TableDigest`]. The sum of `bigint` is exact, as a `numeric`.
+pub fn sums() -> String {
+    let sum = |hash: &str| format!("COALESCE(sum({hash}), 0)::text");
+    format!("count(*) AS rows, {} AS first, {} AS second", sum(HASHES[0]), sum(HASHES[1]))
+}
+
+fn query(table: &&Digestible) -> String {
+    let name = literal(&format!("{}.{}", table.schema, table.name));
+    format!("SELECT {name} AS name, {} {}", sums(), from(table))
 }
 
 #[cfg(test)]

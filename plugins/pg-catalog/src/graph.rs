@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::catalog::Catalog;
 use crate::kind::Kind;
 use crate::pattern::Filter;
-use crate::rows::Oid;
+use crate::rows::{ConfigTable, Oid};
 
 /// An index into [`Graph::nodes`].
 pub type NodeId = usize;
@@ -158,6 +158,10 @@ pub struct Graph {
     pub version: u32,
     pub nodes: Vec<Node>,
     pub left_out: Vec<LeftOut>,
+    /// How many large objects belong to what was chosen.
+    pub large_objects: u64,
+    /// What users put into the tables of extensions; see [`select`](crate::selection::select).
+    pub extension_data: Vec<(NodeId, ConfigTable)>,
 }
 
 /// Makes the nodes; the methods that write a kind's statements are in `ddl`.
@@ -348,6 +352,7 @@ pub fn build_with(catalog: &Catalog, filter: &Filter, skip: &BTreeSet<String>, d
     builder.owners();
     builder.privileges();
     builder.default_privileges();
+    builder.large_objects();
     builder.link();
     let unsupported = unsupported_needs(&builder);
     let Builder { nodes, relations, shells, .. } = builder;
@@ -381,8 +386,31 @@ pub fn build_with(catalog: &Catalog, filter: &Filter, skip: &BTreeSet<String>, d
         }
         out.extend(more);
     }
-    let (nodes, left_out) = keep(nodes, &out);
-    Graph { version: catalog.version, nodes, left_out }
+    let (nodes, mut left_out) = keep(nodes, &out);
+    left_out.retain(|left| left.kind != Kind::LargeObject);
+    let large_objects = chosen_large_objects(catalog, filter, skip, &mut left_out);
+    Graph { version: catalog.version, nodes, left_out, large_objects, extension_data: Vec::new() }
+}
+
+/// How many large objects are wanted: like all that is in no schema, none where a recipe names what it wants.
+fn chosen_large_objects(
+    catalog: &Catalog,
+    filter: &Filter,
+    skip: &BTreeSet<String>,
+    left_out: &mut Vec<LeftOut>,
+) -> u64 {
+    let count = catalog.large_objects.count;
+    let cause = if skip.contains(Kind::LargeObject.name()) {
+        Cause::Skipped
+    } else if !filter.schemas.include.is_empty() || !filter.tables.include.is_empty() {
+        Cause::Filtered(UNCHOSEN.to_owned())
+    } else {
+        return count;
+    };
+    if count > 0 {
+        left_out.push(LeftOut { kind: Kind::LargeObject, name: format!("{count} of them"), on: None, cause });
+    }
+    0
 }
 
 /// Which nodes need an object of an unsupported kind, and its name.
@@ -441,6 +469,8 @@ fn left_out(
     (!filter.tables.admit(names)).then(|| Cause::Filtered(format!("`tables` leaves {} out", own.label())))
 }
 
+const UNCHOSEN: &str = "`schemas` or `tables` names what is wanted, and nothing of that needs it";
+
 /// Leaves out what is in no schema where a recipe names what it wants and nothing of that needs it, as pg_dump does
 /// under `--schema` and `--table`. Extensions are an exception: they say nothing of where they are used.
 fn unchosen(nodes: &[Node], filter: &Filter, out: &mut BTreeMap<NodeId, Cause>) {
@@ -465,9 +495,7 @@ fn unchosen(nodes: &[Node], filter: &Filter, out: &mut BTreeMap<NodeId, Cause>) 
         // A mapping goes with its server.
         let hangs = node.kind == Kind::UserMapping && node.needs.iter().all(|need| wanted.contains(need));
         if global(node) && !wanted.contains(&id) && !hangs {
-            let reason =
-                "`schemas` or `tables` names what is wanted, and nothing of that needs it".to_owned();
-            out.entry(id).or_insert(Cause::Filtered(reason));
+            out.entry(id).or_insert(Cause::Filtered(UNCHOSEN.to_owned()));
         }
     }
 }
@@ -513,7 +541,7 @@ impl Graph {
     pub fn only(&self, nodes: &[NodeId]) -> Self {
         let nodes =
             nodes.iter().map(|id| Node { needs: BTreeSet::new(), parent: None, ..self.nodes[*id].clone() });
-        Self { version: self.version, nodes: nodes.collect(), left_out: Vec::new() }
+        Self { version: self.version, nodes: nodes.collect(), ..Self::default() }
     }
 
     /// How many objects of each kind there are, by the kind's name.

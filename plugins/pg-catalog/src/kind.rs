@@ -64,6 +64,8 @@ pub enum Kind {
     Subscription,
     Owner,
     Privileges,
+    /// Owner, privileges and comments of some large objects.
+    LargeObject,
     /// Of what is the server's own.
     SystemPrivileges,
     DefaultPrivileges,
@@ -143,6 +145,7 @@ impl Kind {
             Self::Subscription => "subscription",
             Self::Owner => "owner",
             Self::Privileges => "privileges",
+            Self::LargeObject => "large object",
             Self::SystemPrivileges => "system privileges",
             Self::DefaultPrivileges => "default privileges",
             Self::EventTrigger => "event trigger",
@@ -167,6 +170,7 @@ impl Kind {
             | Self::Subscription
             | Self::Owner
             | Self::Privileges
+            | Self::LargeObject
             | Self::SystemPrivileges
             | Self::DefaultPrivileges
             | Self::EventTrigger => Phase::After,
@@ -236,6 +240,7 @@ impl Kind {
         Self::EventTrigger,
         Self::Owner,
         Self::Privileges,
+        Self::LargeObject,
         Self::SystemPrivileges,
         Self::DefaultPrivileges,
     ];

@@ -7,6 +7,7 @@
 mod facts;
 mod foreign;
 mod languages;
+mod large_objects;
 mod operators;
 mod privileges;
 mod replication;
@@ -74,9 +75,13 @@ pub fn everything(version: u32, superuser: bool, rights: Rights) -> String {
         ("publication", replication::publications(version)),
         ("publication_table", replication::publication_tables(version)),
         ("publication_schema", replication::publication_schemas(version)),
+        ("large_objects", large_objects::count()),
+        ("large_object", large_objects::groups(rights)),
         ("edge", edges()),
-        ("unsupported", unsupported(superuser)),
     ];
+    if !superuser {
+        sections.push(("unsupported", unsupported()));
+    }
     if rights.owners {
         sections.push(("owner", privileges::owners()));
     }
@@ -107,10 +112,12 @@ fn extensions() -> String {
     "SELECT x.oid::int8 AS oid, x.extname AS name, n.nspname AS schema, x.extversion AS version, \
        EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = 'pg_catalog.pg_namespace'::regclass AND e.objid = n.oid \
          AND e.deptype = 'e' AND e.refobjid = x.oid) AS own_schema, \
-       (SELECT json_agg(json_build_object('schema', cn.nspname, 'name', c.relname, 'condition', \
-           COALESCE(x.extcondition[t.i], '')) ORDER BY cn.nspname, c.relname) \
+       (SELECT json_agg(json_build_object('schema', cn.nspname, 'name', c.relname, 'kind', c.relkind, 'condition', \
+           COALESCE(x.extcondition[t.i], ''), 'columns', (SELECT json_agg(a.attname ORDER BY a.attnum) \
+             FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+               AND a.attgenerated = '')) ORDER BY cn.nspname, c.relname) \
          FROM unnest(x.extconfig) WITH ORDINALITY AS t(oid, i) JOIN pg_class c ON c.oid = t.oid \
-         JOIN pg_namespace cn ON cn.oid = c.relnamespace WHERE c.relkind IN ('r', 'p')) AS config \
+         JOIN pg_namespace cn ON cn.oid = c.relnamespace WHERE c.relkind IN ('r', 'S')) AS config \
      FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace WHERE x.extname <> 'plpgsql'"
         .to_owned()
 }
@@ -408,23 +415,12 @@ fn edges() -> String {
     )
 }
 
-/// What this version can't recreate, by kind and name.
-fn unsupported(superuser: bool) -> String {
-    let mut all = vec![
-        // One row for all of them: their names are numbers.
-        "SELECT 'large object' AS kind, 'pg_largeobject' AS class, 0::int8 AS oid, NULL::name AS schema, \
-           count(*)::text || ' of them' AS name \
-         FROM pg_largeobject_metadata HAVING count(*) > 0"
-            .to_owned(),
-    ];
-    if !superuser {
-        all.push(
-            "SELECT 'subscription', 'pg_subscription', b.oid::int8, NULL::name, b.subname::text FROM pg_subscription b \
-             WHERE b.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
-                .to_owned(),
-        );
-    }
-    all.join(" UNION ALL ")
+/// What can't be recreated, by kind and name, since the connection's user may not read it.
+fn unsupported() -> String {
+    "SELECT 'subscription' AS kind, 'pg_subscription' AS class, b.oid::int8 AS oid, NULL::name AS schema, \
+       b.subname::text AS name FROM pg_subscription b \
+     WHERE b.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        .to_owned()
 }
 
 /// What a target has already: rows of `kind`, `name`, `detail`.
@@ -451,6 +447,7 @@ pub fn target(version: u32) -> String {
            p.prokind::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {USER_SCHEMA} AND {} \
            AND NOT EXISTS (SELECT 1 FROM pg_depend i \
              WHERE i.classid = 'pg_catalog.pg_proc'::regclass AND i.objid = p.oid AND i.deptype = 'i') \
+         UNION ALL SELECT 'large objects', count(*)::text, NULL FROM pg_largeobject_metadata \
          UNION ALL SELECT 'user', current_user::text, current_setting('is_superuser') \
          UNION ALL SELECT 'member', r.rolname::text, NULL FROM pg_roles r WHERE pg_has_role(r.oid, 'MEMBER') UNION ALL {}",
         not_member("pg_class", "c.oid"),

@@ -2,6 +2,7 @@
 
 mod foreign;
 mod languages;
+mod large_objects;
 mod operators;
 mod privileges;
 mod replication;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 
 pub use self::foreign::*;
 pub use self::languages::*;
+pub use self::large_objects::*;
 pub use self::operators::*;
 pub use self::privileges::*;
 pub use self::replication::*;
@@ -37,13 +39,28 @@ pub struct ExtensionRow {
     pub config: Option<Vec<ConfigTable>>,
 }
 
-/// A table of an extension whose rows belong to users where the condition holds (`pg_extension_config_dump`).
-#[derive(Clone, Debug, Deserialize)]
+/// A table of an extension whose rows belong to users where the condition holds, or a sequence whose state does
+/// (`pg_extension_config_dump`).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, Deserialize)]
 pub struct ConfigTable {
     pub schema: String,
     pub name: String,
+    /// `pg_class.relkind`: `r` table, `S`equence.
+    pub kind: String,
+    /// Those that can be filled.
+    pub columns: Vec<String>,
     /// Empty, or begins with `WHERE`.
     pub condition: String,
+}
+
+impl ConfigTable {
+    /// The condition as a boolean expression.
+    pub fn filter(&self) -> Option<String> {
+        let condition = self.condition.trim();
+        let (word, rest) = condition.split_at_checked(5).unwrap_or((condition, ""));
+        let filter = if word.eq_ignore_ascii_case("where") { rest.trim() } else { condition };
+        (!filter.is_empty()).then(|| filter.to_owned())
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

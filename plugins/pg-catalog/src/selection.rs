@@ -4,18 +4,28 @@ use std::collections::BTreeSet;
 
 use godwit_sdk::prelude::*;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Rights};
 use crate::graph::{Cause, Defaults, Graph, build_with};
 use crate::kind::Kind;
 use crate::pattern::{Filter, Patterns};
-use crate::rows::Oid;
+use crate::rows::{ConfigTable, Oid};
 use crate::sql;
 
-/// Kinds that can't be recreated, beside [`Kind::SKIPPABLE`] a name for `skip`.
-pub const UNSUPPORTED: &[&str] = &["extension data", "large object"];
+/// Rows that users put into tables of extensions: beside [`Kind::SKIPPABLE`] a name for `skip`.
+pub const EXTENSION_DATA: &str = "extension data";
 
-/// What is lost by design, whatever the recipe says; also pg_dump's `--no-owner --no-privileges --no-tablespaces`.
-pub const DROPPED: &[&str] = &["owners", "privileges", "tablespaces", "security labels", "database settings"];
+/// What is lost by design, or because the recipe doesn't ask for it; also pg_dump's `--no-owner --no-privileges
+/// --no-tablespaces`.
+pub fn dropped(rights: Rights) -> Vec<String> {
+    let all = [
+        ("owners", !rights.owners),
+        ("privileges", !rights.privileges),
+        ("tablespaces", true),
+        ("security labels", true),
+        ("database settings", true),
+    ];
+    all.iter().filter(|(_, dropped)| *dropped).map(|(what, _)| (*what).to_owned()).collect()
+}
 
 /// Patterns of names: `*` stands for any text.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -69,7 +79,7 @@ pub fn filter(schemas: &Selection, tables: &Selection) -> Filter {
 /// Fails where `skip` names a kind that can't be left out.
 pub fn check_skip(skip: &[String]) -> Result<()> {
     let known: BTreeSet<&str> =
-        Kind::SKIPPABLE.iter().map(|kind| kind.name()).chain(UNSUPPORTED.iter().copied()).collect();
+        Kind::SKIPPABLE.iter().map(|kind| kind.name()).chain([EXTENSION_DATA]).collect();
     let unknown: Vec<&str> = skip.iter().map(String::as_str).filter(|kind| !known.contains(kind)).collect();
     if !unknown.is_empty() {
         let known: Vec<&str> = known.into_iter().collect();
@@ -99,6 +109,8 @@ pub struct Wanted<'a> {
     pub skip: &'a BTreeSet<String>,
     /// Rows too, not the schema alone.
     pub rows: bool,
+    /// Large objects can be taken along.
+    pub large_objects: bool,
     pub defaults: Defaults,
 }
 
@@ -112,22 +124,17 @@ pub fn select<H: Host>(
     wanted: &Wanted<'_>,
     done: &str,
 ) -> Result<(Graph, Vec<Skipped>)> {
-    let Wanted { filter, skip, rows: with_rows, defaults } = *wanted;
+    let Wanted { filter, skip, rows: with_rows, large_objects, defaults } = *wanted;
     check_filter(filter, catalog)?;
 
     let mut skipped = Vec::new();
     let mut refused = Vec::new();
-    let mut rows: Vec<(String, String)> = catalog
+    let rows: Vec<(String, String)> = catalog
         .unsupported
         .iter()
         .filter(|row| row.schema.as_ref().is_none_or(|schema| filter.schema(schema)))
         .map(|row| (row.kind.clone(), row.label()))
         .collect();
-    if with_rows {
-        rows.extend(
-            extension_data(host, slot, catalog)?.into_iter().map(|name| ("extension data".to_owned(), name)),
-        );
-    }
     for (kind, name) in rows {
         if skip.contains(&kind) {
             let reason = format!("`skip` names the kind `{kind}`");
@@ -136,7 +143,27 @@ pub fn select<H: Host>(
             refused.push(format!("{kind} {name}"));
         }
     }
-    let graph = build_with(catalog, filter, skip, defaults);
+    let mut graph = build_with(catalog, filter, skip, defaults);
+    if with_rows {
+        // Decided once: a source that goes on being written may fill others.
+        let data = host.memo(EXTENSION_DATA, || extension_data(host, slot, catalog))?;
+        for (extension, table) in data {
+            let node =
+                graph.nodes.iter().position(|node| node.kind == Kind::Extension && node.name == extension);
+            let Some(node) = node else { continue };
+            if skip.contains(EXTENSION_DATA) {
+                let reason = format!("`skip` names the kind `{EXTENSION_DATA}`");
+                let name = format!("{}.{}", table.schema, table.name);
+                skipped.push(Skipped { kind: EXTENSION_DATA.to_owned(), name, reason });
+            } else {
+                graph.extension_data.push((node, table));
+            }
+        }
+    }
+    if with_rows && graph.large_objects > 0 && !(large_objects && catalog.large_objects.readable) {
+        let why = if large_objects { " (`pg_largeobject` can be read by superusers alone)" } else { "" };
+        refused.push(format!("large object {} of them{why}", graph.large_objects));
+    }
     let tables: BTreeSet<&str> = graph
         .left_out
         .iter()
@@ -193,36 +220,46 @@ pub fn select<H: Host>(
 fn is_worth_saying(kind: Kind, cause: &Cause) -> bool {
     match cause {
         Cause::Filtered(_) => {
-            matches!(kind, Kind::Schema | Kind::Extension | Kind::Table | Kind::View | Kind::MaterializedView)
+            matches!(
+                kind,
+                Kind::Schema
+                    | Kind::Extension
+                    | Kind::Table
+                    | Kind::View
+                    | Kind::MaterializedView
+                    | Kind::LargeObject
+            )
         }
         Cause::Skipped | Cause::Needs(_) | Cause::Withheld(_) => true,
     }
 }
 
-/// Tables of extensions that hold rows of users' own; they would have to be merged with what the extension brings.
-fn extension_data<H: Host>(host: &H, slot: &str, catalog: &Catalog) -> Result<Vec<String>> {
-    let tables: Vec<String> = catalog
+/// Tables of extensions that hold rows of users' own, each with its extension's name, and sequences of theirs.
+fn extension_data<H: Host>(host: &H, slot: &str, catalog: &Catalog) -> Result<Vec<(String, ConfigTable)>> {
+    let tables: Vec<(String, ConfigTable)> = catalog
         .extensions
         .iter()
-        .flat_map(|x| x.config.iter().flatten())
-        .map(|table| {
-            let label = format!("{}.{}", table.schema, table.name);
-            format!(
-                "SELECT {} AS name, EXISTS (SELECT 1 FROM {} {}) AS filled",
-                sql::literal(&label),
-                sql::qualified(&table.schema, &table.name),
-                table.condition
-            )
-        })
+        .flat_map(|x| x.config.iter().flatten().map(|table| (x.name.clone(), table.clone())))
         .collect();
-    if tables.is_empty() {
+    let exists = |(number, (_, table)): (usize, &(String, ConfigTable))| {
+        let name = sql::qualified(&table.schema, &table.name);
+        let filled = match table.kind.as_str() {
+            "S" => "true".to_owned(),
+            _ => format!("EXISTS (SELECT 1 FROM {name} {})", table.condition),
+        };
+        format!("SELECT {number} AS number, {filled} AS filled")
+    };
+    let queries: Vec<String> = tables.iter().enumerate().map(exists).collect();
+    if queries.is_empty() {
         return Ok(Vec::new());
     }
     #[derive(Deserialize)]
     struct Row {
-        name: String,
+        number: usize,
         filled: bool,
     }
-    let rows: Vec<Row> = host.select(slot, &tables.join(" UNION ALL "), &[])?;
-    Ok(rows.into_iter().filter(|row| row.filled).map(|row| row.name).collect())
+    let rows: Vec<Row> = host.select(slot, &queries.join(" UNION ALL "), &[])?;
+    let filled: BTreeSet<usize> = rows.iter().filter(|row| row.filled).map(|row| row.number).collect();
+    let chosen = tables.into_iter().enumerate().filter(|(number, _)| filled.contains(number));
+    Ok(chosen.map(|(_, table)| table).collect())
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{Catalog, release, server_version};
 use crate::clean;
 use crate::facts::Facts;
-use crate::graph::Node;
+use crate::graph::{Graph, Node};
 use crate::kind::Kind;
 use crate::preflight::{Finding, conclude};
 use crate::queries;
@@ -37,6 +37,8 @@ pub struct Target {
     routines: BTreeSet<String>,
     /// Other objects: the kind's name, and the label.
     objects: BTreeSet<(String, String)>,
+    /// How many.
+    large_objects: u64,
     /// The connection's user, and whether it is a superuser.
     user: String,
     superuser: bool,
@@ -123,6 +125,7 @@ impl Target {
                 "relation" => drop(target.relations.insert(name)),
                 "type" => drop(target.types.insert(name)),
                 "object" => drop(target.objects.insert((detail.unwrap_or_default(), name))),
+                "large objects" => target.large_objects = name.parse().unwrap_or(0),
                 "user" => {
                     target.superuser = detail.as_deref() == Some("on");
                     target.user = name;
@@ -184,6 +187,14 @@ impl Target {
             }
         }
         found
+    }
+
+    /// Large objects that are there: those of a source keep their numbers.
+    pub fn large_objects(&self, graph: &Graph) -> Option<Finding> {
+        let count = self.large_objects;
+        (graph.large_objects > 0 && count > 0).then(|| {
+            Finding::error("the target", format!("holds {count} large objects already"), "unlink them")
+        })
     }
 
     /// What is there already under the name of something that is to be made.

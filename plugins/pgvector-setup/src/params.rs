@@ -146,10 +146,11 @@ pub struct Params {
     pub embeddings: Vec<Embeddings>,
     pub columns: Vec<VectorColumn>,
     pub indexes: Vec<VectorIndex>,
-    /// `maintenance_work_mem` while an index is built. An HNSW graph that doesn't fit is built many times slower.
+    /// `maintenance_work_mem` while an index is built. An HNSW graph that doesn't fit is built many times slower. Default: by
+    /// the table's size, from 64 MB to 1 GB, where the server's own setting isn't larger.
     pub memory: Option<String>,
-    /// `max_parallel_maintenance_workers` while an index is built. Default: the server's own setting, but 0 for HNSW with
-    /// more than 64 MB: several workers need that much shared memory, which containers rarely have.
+    /// `max_parallel_maintenance_workers` while an index is built. Default: the server's own setting. An HNSW index is built
+    /// by one process where the server hasn't the shared memory that several need.
     pub workers: Option<u32>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use godwit_pg_catalog::index_build::settings;
+use godwit_pg_catalog::index_build::IndexBuild;
 use godwit_pg_catalog::sql::{ident, literal, qualified};
 use godwit_sdk::prelude::*;
 
@@ -310,13 +310,14 @@ fn table(embeddings: &Embeddings, schema: &str, key_type: &str) -> Piece {
 
 fn build(index: &VectorIndex, params: &Params, schema: &str) -> Piece {
     let (owner, table) = split(&index.table);
-    let mut statements = settings(index.method == Method::Hnsw, params.memory.as_deref(), params.workers);
+    let build = IndexBuild { memory: params.memory.clone(), workers: params.workers };
+    let mut statements = build.settings_for(&qualified(owner, table));
     let mut options = Vec::new();
     options.extend(index.m.map(|m| format!("m = {m}")));
     options.extend(index.ef_construction.map(|ef| format!("ef_construction = {ef}")));
     options.extend(index.lists.map(|lists| format!("lists = {lists}")));
     let with = if options.is_empty() { String::new() } else { format!(" WITH ({})", options.join(", ")) };
-    statements.push(format!(
+    let create = format!(
         "CREATE INDEX {} ON {} USING {} ({} {}){with}",
         ident(&index.name()),
         qualified(owner, table),
@@ -324,7 +325,8 @@ fn build(index: &VectorIndex, params: &Params, schema: &str) -> Piece {
         ident(&index.column),
         // `Params::check` has refused what has no operator class.
         qualified(schema, &index.operator_class().unwrap_or_default())
-    ));
+    );
+    statements.push(if index.method == Method::Hnsw { build.hnsw(&create) } else { create });
     Piece {
         key: format!("index/{}", index_name(index)),
         what: format!("index {}", index_name(index)),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use godwit_pg_catalog::selection::{DROPPED, Wanted, select};
+use godwit_pg_catalog::selection::{Wanted, dropped, select};
 use godwit_pg_catalog::{Catalog, Defaults, Graph, Kind, NodeId, Oid, sort};
 use godwit_sdk::prelude::*;
 
@@ -19,7 +19,13 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     catalog.rename_roles(&params.roles)?;
     let skip = params.skipped();
     let filter = params.filter();
-    let wanted = Wanted { filter: &filter, skip: &skip, rows: sections.rows, defaults: Defaults::Inline };
+    let wanted = Wanted {
+        filter: &filter,
+        skip: &skip,
+        rows: sections.rows,
+        large_objects: sections.rows && sections.before,
+        defaults: Defaults::Inline,
+    };
     let (mut graph, mut skipped) = select(host, SOURCE, &catalog, &wanted, "copied")?;
     let order = sort(&mut graph)?;
     let nodes = sections.nodes(&graph, &order);
@@ -47,15 +53,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         tables: copied(&units),
         objects: objects(&catalog, &graph, &nodes),
         skipped,
-        dropped: DROPPED
-            .iter()
-            .filter(|what| match **what {
-                "owners" => !params.owners,
-                "privileges" => !params.privileges,
-                _ => true,
-            })
-            .map(|what| (*what).to_owned())
-            .collect(),
+        dropped: dropped(params.rights()),
         preflight: target.findings,
     })
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use godwit_pg_catalog::fill::{self, Trigger};
 use godwit_pg_catalog::pattern::matches;
 use godwit_pg_catalog::selection::{Skipped, check_filter};
-use godwit_pg_catalog::{Catalog, Graph, RelationRow, frontier, sql};
+use godwit_pg_catalog::{Catalog, Graph, RelationRow, Rights, frontier, sql};
 use godwit_sdk::prelude::*;
 
 use crate::copy::{copied, submit};
@@ -67,12 +67,16 @@ pub fn decision<H: Host>(host: &H, params: &Params) -> Result<Decision> {
 }
 
 fn decide<H: Host>(host: &H, params: &Params) -> Result<Decision> {
-    let source = Catalog::read(host, SOURCE)?;
-    let target = Catalog::read(host, TARGET)?;
+    let (source, target) = Catalog::read_both(host, SOURCE, TARGET, Rights::default())?;
     let filter = params.filter();
     check_filter(&filter, &source)?;
     fill::check_keep(&target, &params.keep)?;
     let mut decision = Decision::default();
+    if source.large_objects.count > 0 {
+        let reason = "`data_only` fills tables; large objects are no rows of theirs".to_owned();
+        let name = format!("{} of them", source.large_objects.count);
+        decision.skipped.push(("large object".to_owned(), name, reason));
+    }
     let mut faults = Vec::new();
     // (source, target) of each table whose rows move.
     let mut pairs: Vec<(&RelationRow, &RelationRow)> = Vec::new();
@@ -159,6 +163,7 @@ pub fn begin(decision: &Decision) -> Vec<Unit> {
             name: table.name.clone(),
             columns: table.columns.clone(),
             only: table.only,
+            filter: None,
         };
         units.push(Unit { key: key.clone(), after, work });
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use godwit_pg_catalog::index_build::{IndexBuild, memory_for_vectors, settings};
+use godwit_pg_catalog::index_build::IndexBuild;
 use godwit_pg_catalog::pattern::Filter;
 use godwit_pg_catalog::sections::Sections;
 use godwit_pg_catalog::{
@@ -79,7 +79,10 @@ pub fn lay_out(given: Given<'_>, params: &Params, sections: Sections) -> Vec<Uni
     layout.before(&of_phase(Phase::Before));
     match filled {
         Some(decision) => layout.given(decision),
-        None if sections.rows => layout.copies(),
+        None if sections.rows => {
+            layout.large_objects(&of_phase(Phase::After));
+            layout.copies();
+        }
         None => {}
     }
     let rows = frontier(&layout.units);
@@ -205,7 +208,15 @@ impl Layout<'_> {
         statements.extend(self.build_settings(&wanted));
         let mut undo = Vec::new();
         for id in &wanted {
-            statements.extend(self.graph.nodes[*id].statements(self.target.version).cloned());
+            let node = &self.graph.nodes[*id];
+            let hnsw = node.method.as_deref() == Some("hnsw");
+            statements.extend(node.statements(self.target.version).map(|statement| {
+                if hnsw && statement.starts_with("CREATE INDEX ") {
+                    self.build.hnsw(statement)
+                } else {
+                    statement.clone()
+                }
+            }));
         }
         for id in wanted.iter().rev() {
             undo.extend(self.graph.nodes[*id].drop.iter().cloned());
@@ -243,17 +254,15 @@ impl Layout<'_> {
         if indexes.is_empty() {
             return Vec::new();
         }
-        let vectors: Vec<Oid> = indexes
-            .iter()
-            .filter(|node| matches!(node.method.as_deref(), Some("hnsw" | "ivfflat")))
-            .filter_map(|node| node.relation)
-            .collect();
-        let memory = self.build.memory.clone().or_else(|| {
-            let bytes = vectors.iter().map(|relation| self.weight(*relation)).max()?;
-            Some(memory_for_vectors(bytes))
-        });
-        let hnsw = indexes.iter().any(|node| node.method.as_deref() == Some("hnsw"));
-        settings(hnsw, memory.as_deref(), self.build.workers)
+        let largest = |of_vectors: bool| {
+            indexes
+                .iter()
+                .filter(|node| !of_vectors || matches!(node.method.as_deref(), Some("hnsw" | "ivfflat")))
+                .filter_map(|node| node.relation)
+                .map(|relation| self.weight(relation))
+                .max()
+        };
+        self.build.settings(largest(true), largest(false).unwrap_or(0))
     }
 
     /// Cuts nodes into batches of at most [`BATCH`] statements.
@@ -307,6 +316,27 @@ impl Layout<'_> {
         }
     }
 
+    /// The large objects, and what is said of them. Theirs may be the longest transfer of all.
+    fn large_objects(&mut self, nodes: &[NodeId]) {
+        if self.graph.large_objects == 0 {
+            return;
+        }
+        let (schema, name) = ("pg_catalog".to_owned(), "pg_largeobject".to_owned());
+        let key = copy_key(&schema, &name);
+        let columns = ["loid", "pageno", "data"].map(str::to_owned).to_vec();
+        let work = Work::Copy { schema, name, columns, only: true, filter: None };
+        self.units.push(Unit { key: key.clone(), after: self.begun.clone(), work });
+        for id in nodes.iter().filter(|id| self.graph.nodes[**id].kind == Kind::LargeObject) {
+            let node = &self.graph.nodes[*id];
+            // They are gone whenever the transfer is begun again, and with its undo.
+            let request =
+                Execute { data_dependent: true, ..Execute::atomic(node.create.clone(), Undo::Nothing) };
+            let key_of = format!("large-object/{}", node.name);
+            let after = BTreeSet::from([key.clone()]);
+            self.units.push(Unit { key: key_of, after, work: Work::Execute(request) });
+        }
+    }
+
     fn copies(&mut self) {
         let mut rows: Vec<_> = self
             .catalog
@@ -327,9 +357,18 @@ impl Layout<'_> {
                 .map(|column| column.name.clone())
                 .collect();
             let only = self.children.contains_key(&row.oid);
-            let work = Work::Copy { schema: row.schema.clone(), name: row.name.clone(), columns, only };
+            let (schema, name) = (row.schema.clone(), row.name.clone());
+            let work = Work::Copy { schema, name, columns, only, filter: None };
             self.units.push(Unit { key: key.clone(), after: self.begun.clone(), work });
             self.copies.insert(row.oid, key);
+        }
+        // What extensions bring stays beside it.
+        for (_, table) in self.graph.extension_data.iter().filter(|(_, table)| table.kind == "r") {
+            let (schema, name) = (table.schema.clone(), table.name.clone());
+            let key = copy_key(&schema, &name);
+            let (columns, filter) = (table.columns.clone(), table.filter());
+            let work = Work::Copy { schema, name, columns, only: true, filter };
+            self.units.push(Unit { key, after: self.begun.clone(), work });
         }
     }
 
@@ -487,7 +526,9 @@ impl Layout<'_> {
 
     fn after(&mut self, nodes: &[NodeId]) {
         let all = frontier(&self.units);
-        self.chain("after", nodes, all);
+        let is_other = |id: &NodeId| self.graph.nodes[*id].kind != Kind::LargeObject;
+        let others: Vec<NodeId> = nodes.iter().copied().filter(is_other).collect();
+        self.chain("after", &others, all);
     }
 
     fn sequences(&mut self) {
@@ -498,7 +539,7 @@ impl Layout<'_> {
             .filter(|n| matches!(n.kind, Kind::Sequence | Kind::Table))
             .map(|n| n.oid)
             .collect();
-        let sequences: Vec<(String, String)> = self
+        let mut sequences: Vec<(String, String)> = self
             .catalog
             .sequences
             .iter()
@@ -508,6 +549,8 @@ impl Layout<'_> {
             })
             .map(|s| (s.schema.clone(), s.name.clone()))
             .collect();
+        let of_extensions = self.graph.extension_data.iter().filter(|(_, table)| table.kind == "S");
+        sequences.extend(of_extensions.map(|(_, table)| (table.schema.clone(), table.name.clone())));
         if !sequences.is_empty() {
             let after = self.copies.values().chain(&self.begun).cloned().collect();
             self.units.push(Unit { key: "sequences".to_owned(), after, work: Work::Sequences(sequences) });

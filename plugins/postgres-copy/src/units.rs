@@ -11,7 +11,7 @@ pub type Unit = godwit_pg_catalog::Unit<Work>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
     Execute(Execute),
-    Copy { schema: String, name: String, columns: Vec<String>, only: bool },
+    Copy { schema: String, name: String, columns: Vec<String>, only: bool, filter: Option<String> },
     Sequences(Vec<(String, String)>),
 }
 
@@ -25,14 +25,14 @@ impl From<Execute> for Work {
 pub fn effect<H: Host>(unit: &Unit, host: &H, consistency: Consistency) -> Result<H::Effect> {
     let effect = match &unit.work {
         Work::Execute(request) => host.execute(TARGET, &unit.key, request.clone())?,
-        Work::Copy { schema, name, columns, only } => {
+        Work::Copy { schema, name, columns, only, filter } => {
             let table = |slot: &str| Table {
                 slot: slot.to_owned(),
                 schema: schema.clone(),
                 name: name.clone(),
                 columns: columns.clone(),
             };
-            let options = CopyOptions { consistency, only: *only, filter: None };
+            let options = CopyOptions { consistency, only: *only, filter: filter.clone() };
             host.copy_table(&unit.key, table(SOURCE), table(TARGET), options)?
         }
         Work::Sequences(sequences) => host.copy_sequences(&unit.key, SOURCE, TARGET, sequences)?,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use godwit_pg_catalog::sections::Sections;
 use godwit_pg_catalog::selection::Reliance;
 use godwit_pg_catalog::{
-    Catalog, Difference, SequenceState, build, compare, evidence, sequence_states, sort,
+    Catalog, Difference, Kind, SequenceState, build, compare, evidence, sequence_states, sort,
 };
 use godwit_sdk::prelude::*;
 
@@ -19,9 +19,8 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
         .map(|table| (format!("{}.{}", table.schema, table.name), table.key.clone()))
         .collect();
     let mut checks = evidence::rows(host, &tables)?;
-    let mut source = Catalog::read_with(host, SOURCE, params.rights())?;
+    let (mut source, target) = Catalog::read_both(host, SOURCE, TARGET, params.rights())?;
     source.rename_roles(&params.roles)?;
-    let target = Catalog::read_with(host, TARGET, params.rights())?;
     let sections = params.sections()?;
     if sections.makes() {
         checks.extend(definitions(&source, &target, params, sections)?);
@@ -40,7 +39,10 @@ fn definitions(
     sections: Sections,
 ) -> Result<Vec<Check>> {
     let filter = params.filter();
-    let skip = params.skipped();
+    let mut skip = params.skipped();
+    if !sections.rows || sections.fills() {
+        skip.insert(Kind::LargeObject.name().to_owned());
+    }
     let mut ours = build(source, &filter, &skip);
     if sections != Sections::ALL {
         // Sorting may take views apart; they are compared whole.

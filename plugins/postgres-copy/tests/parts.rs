@@ -97,11 +97,19 @@ async fn what_cannot_be_copied_is_named_before_anything_is_touched() {
          SELECT lo_create(0);",
     )
     .await;
+    // Whoever may not read them can't copy them.
+    let role = |sql: &str| server.psql("postgres", sql).expect("a role");
+    role(&format!(
+        "CREATE ROLE plain_reader; ALTER DATABASE {} SET role = 'plain_reader'",
+        world.source.name
+    ));
     let error = world.refused(json!({}));
     assert!(
-        error.contains("can't be copied: large object 1 of them;") && error.contains("under `skip`"),
+        error.contains("large object 1 of them (`pg_largeobject` can be read by superusers alone)")
+            && error.contains("under `skip`"),
         "{error}"
     );
+    role(&format!("ALTER DATABASE {} RESET role", world.source.name));
     let skip = json!({ "skip": ["operator", "event trigger", "publication", "foreign data wrapper", "foreign server",
         "foreign table", "text search configuration", "large object"] });
     let outputs = world.apply(skip).expect("copy");
@@ -552,4 +560,28 @@ async fn vector_indexes_are_built_with_the_memory_that_was_given() {
     assert_eq!(build[1], "SET LOCAL max_parallel_maintenance_workers = 0");
     world.proven(params, &outputs);
     assert!(read(json!({ "index_build": { "memory": "much" } })).check().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_shared_memory_for_workers_one_process_builds_the_index() {
+    let server = server(Major::V16).await;
+    // More memory than any machine shares, and workers even for a small table.
+    let fixture =
+        "CREATE EXTENSION vector; CREATE TABLE public.v (id int, e vector(3)) WITH (parallel_workers = 2);
+        INSERT INTO public.v SELECT i, ('[1,2,' || i || ']')::vector FROM generate_series(1, 100) i;
+        CREATE INDEX v_hnsw ON public.v USING hnsw (e vector_l2_ops)";
+    let world = World::new(&server, "alone", fixture).await;
+    let target = &world.target.name;
+    let probe =
+        "CREATE EXTENSION vector; CREATE TABLE public.probe (e vector(3)) WITH (parallel_workers = 2)";
+    server.psql(target, probe).unwrap();
+    let with_workers = server.psql(
+        target,
+        "SET maintenance_work_mem = '1500GB'; CREATE INDEX ON public.probe USING hnsw (e vector_l2_ops)",
+    );
+    assert!(with_workers.unwrap_err().to_string().contains("shared memory"), "there is that much");
+    server.psql(target, "DROP TABLE public.probe; DROP EXTENSION vector").unwrap();
+    let params = json!({ "index_build": { "memory": "1500GB" } });
+    let outputs = world.apply(params.clone()).expect("copy");
+    world.proven(params, &outputs);
 }

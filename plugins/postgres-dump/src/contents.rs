@@ -6,6 +6,8 @@ use godwit_pg_archive::{Data, Entry, Section};
 use godwit_pg_catalog::sections::Sections;
 use godwit_pg_catalog::{Catalog, Graph, Kind, Node, NodeId, Oid, Phase, late, sql};
 
+use crate::rights::{Owners, acl_tag};
+
 /// What an archive says, without the positions of sequences, which are read last.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
@@ -25,6 +27,8 @@ pub struct TableRows {
     pub columns: Vec<String>,
     /// Tables inherit from it.
     pub only: bool,
+    /// Which of its rows; all where there is none.
+    pub filter: Option<String>,
 }
 
 /// Works out the entries of a sorted graph. `tables` are the relations that hold rows, in the order of their files.
@@ -42,8 +46,15 @@ pub fn contents(
     };
     let (before, later): (Vec<NodeId>, Vec<NodeId>) = order.iter().partition(|id| is_before(id));
     let (before, after_tables) = sequences_after_tables(graph, before);
-    let mut writer =
-        Writer { catalog, graph, after_tables, ids: BTreeMap::new(), contents: Contents::default(), next: 1 };
+    let mut writer = Writer {
+        catalog,
+        graph,
+        after_tables,
+        ids: BTreeMap::new(),
+        owners: Owners::of(graph),
+        contents: Contents::default(),
+        next: 1,
+    };
     writer.settings();
     let appended = writer.replica_identities();
     if sections.before {
@@ -103,6 +114,7 @@ struct Writer<'a> {
     after_tables: BTreeSet<NodeId>,
     /// What has to be there before whatever needs a node: its own entry, and those that attach partitions.
     ids: BTreeMap<NodeId, Vec<i32>>,
+    owners: Owners<'a>,
     contents: Contents,
     next: i32,
 }
@@ -149,9 +161,13 @@ impl Writer<'_> {
     }
 
     fn node(&mut self, id: NodeId, section: Section, appended: &BTreeMap<NodeId, Vec<String>>) {
-        let node = &self.graph.nodes[id];
-        if node.kind == Kind::ReplicaIdentity {
-            return;
+        let graph = self.graph;
+        let node = &graph.nodes[id];
+        match node.kind {
+            // A field of the entry of what is owned.
+            Kind::ReplicaIdentity | Kind::Owner => return,
+            Kind::Privileges | Kind::SystemPrivileges => return self.privileges(id),
+            _ => {}
         }
         let is_comment = |statement: &&String| statement.starts_with("COMMENT ON ");
         let is_attachment = |statement: &&String| {
@@ -171,11 +187,13 @@ impl Writer<'_> {
         entry.catalog = node.kind.catalog_oid();
         entry.oid = node.oid;
         entry.namespace = namespace(node);
+        entry.owner = self.owners.of_node(graph, id).map(str::to_owned);
         entry.dependencies = self.dependencies(node);
         let is_public = node.kind == Kind::Schema && node.name == "public";
         if is_public {
             // As pg_dump has it: every database begins with this schema.
             entry.definition = Some("-- *not* creating schema, since initdb creates it\n".to_owned());
+            entry.drop = Some("-- *not* dropping schema, since initdb creates it\n".to_owned());
         } else {
             entry.definition = Some(text(definition.iter().map(|statement| defined(node, statement))));
             entry.drop = if self.after_tables.contains(&id) { None } else { dropped(node) };
@@ -195,6 +213,22 @@ impl Writer<'_> {
             entry.dependencies = vec![main];
             self.contents.entries.push(entry);
         }
+    }
+
+    /// What is granted on an object, which goes with it.
+    fn privileges(&mut self, id: NodeId) {
+        let node = &self.graph.nodes[id];
+        let mut entry = self.new_entry("ACL", &acl_tag(node), Section::None);
+        entry.namespace = match node.kind {
+            Kind::SystemPrivileges => Some("pg_catalog".to_owned()),
+            _ => namespace(node).filter(|_| !entry.tag.as_deref().unwrap_or_default().starts_with("SCHEMA ")),
+        };
+        entry.owner = self.owners.of_object(self.graph, node).map(str::to_owned);
+        entry.dependencies = self.dependencies(node);
+        entry.definition = Some(text(node.create.iter().cloned()));
+        let dump_id = entry.dump_id;
+        self.contents.entries.push(entry);
+        self.ids.insert(id, vec![dump_id]);
     }
 
     /// The entry that attaches a partition to its table, or the index of a partition to that of its table.
@@ -254,6 +288,31 @@ impl Writer<'_> {
                 name: relation.name.clone(),
                 columns,
                 only: parents.contains(&relation.oid),
+                filter: None,
+            });
+            self.contents.entries.push(entry);
+        }
+        self.extension_rows();
+    }
+
+    /// What users put into tables of extensions, which have no entries of their own.
+    fn extension_rows(&mut self) {
+        let graph = self.graph;
+        for (extension, table) in graph.extension_data.iter().filter(|(_, table)| table.kind == "r") {
+            let mut entry = self.new_entry("TABLE DATA", &table.name, Section::Data);
+            entry.catalog = Kind::Table.catalog_oid();
+            entry.namespace = Some(table.schema.clone());
+            entry.had_dumper = true;
+            entry.copy = Some(copy_statement(&table.schema, &table.name, &table.columns));
+            entry.dependencies = self.ids.get(extension).cloned().unwrap_or_default();
+            entry.data = Data::File(format!("{}.dat", entry.dump_id));
+            self.contents.tables.push(TableRows {
+                dump_id: entry.dump_id,
+                schema: table.schema.clone(),
+                name: table.name.clone(),
+                columns: table.columns.clone(),
+                only: true,
+                filter: table.filter(),
             });
             self.contents.entries.push(entry);
         }
@@ -283,6 +342,15 @@ impl Writer<'_> {
             self.contents
                 .sequences
                 .push((self.contents.entries.len(), (row.schema.clone(), row.name.clone())));
+            self.contents.entries.push(entry);
+        }
+        let graph = self.graph;
+        for (extension, table) in graph.extension_data.iter().filter(|(_, table)| table.kind == "S") {
+            let mut entry = self.new_entry("SEQUENCE SET", &table.name, Section::Data);
+            entry.namespace = Some(table.schema.clone());
+            entry.dependencies = self.ids.get(extension).cloned().unwrap_or_default();
+            let name = (table.schema.clone(), table.name.clone());
+            self.contents.sequences.push((self.contents.entries.len(), name));
             self.contents.entries.push(entry);
         }
     }

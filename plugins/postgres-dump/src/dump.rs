@@ -6,7 +6,7 @@ use godwit_pg_archive::{Created, Data, Entry, Layout, Toc, write};
 use godwit_pg_catalog::facts::Facts;
 use godwit_pg_catalog::preflight::{Finding, conclude, of_source};
 use godwit_pg_catalog::sections::Sections;
-use godwit_pg_catalog::selection::{DROPPED, Wanted, select};
+use godwit_pg_catalog::selection::{Wanted, dropped, select};
 use godwit_pg_catalog::{
     Catalog, Defaults, Graph, Kind, Oid, RelationRow, Unit, fill, sequence_positions, sort, submit,
 };
@@ -20,12 +20,18 @@ use crate::{ARCHIVE, SOURCE, WHOLE};
 pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     // Decided once: the step's own files would be in the way of a resumed call.
     host.memo("vacant", || vacant(host, params))?;
-    let catalog = Catalog::read(host, SOURCE)?;
+    let mut catalog = Catalog::read_with(host, SOURCE, params.rights())?;
+    catalog.rename_roles(&params.roles)?;
     let skip: BTreeSet<String> = params.skip.iter().cloned().collect();
     // `pg_restore -t` makes a table without its sequence.
     let sections = params.sections()?;
-    let wanted =
-        Wanted { filter: &params.filter(), skip: &skip, rows: sections.rows, defaults: Defaults::Apart };
+    let wanted = Wanted {
+        filter: &params.filter(),
+        skip: &skip,
+        rows: sections.rows,
+        large_objects: false,
+        defaults: Defaults::Apart,
+    };
     let (mut graph, skipped) = select(host, SOURCE, &catalog, &wanted, "dumped")?;
     let order = sort(&mut graph)?;
     let tables = tables(host, &catalog, &graph, params)?;
@@ -57,7 +63,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         bytes,
         objects: counts(&graph.only(&sections.nodes(&graph, &order))),
         skipped,
-        dropped: DROPPED.iter().map(|what| (*what).to_owned()).collect(),
+        dropped: dropped(params.rights()),
         preflight,
     })
 }
@@ -155,7 +161,12 @@ fn dump<H: Host>(host: &H, params: &Params, key: &str, table: &TableRows) -> Res
     let sink =
         RowsFile { slot: ARCHIVE.to_owned(), path: file(params, table), compression: params.compression() };
     let consistency = params.consistency.consistency();
-    host.dump_table(key, source, sink, CopyOptions { consistency, only: table.only, filter: None })
+    host.dump_table(
+        key,
+        source,
+        sink,
+        CopyOptions { consistency, only: table.only, filter: table.filter.clone() },
+    )
 }
 
 fn seal<H: Host>(host: &H, params: &Params, key: &str, contents: &Contents) -> Result<H::Effect> {

@@ -7,6 +7,7 @@
 mod contents;
 mod dump;
 mod params;
+mod rights;
 mod script;
 mod verify;
 

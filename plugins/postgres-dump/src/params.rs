@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use godwit_pg_archive::{Compressed, Version};
+use godwit_pg_catalog::Rights;
 use godwit_pg_catalog::pattern::Filter;
 use godwit_pg_catalog::preflight::Finding;
+use godwit_pg_catalog::roles::{RoleMap, check_roles};
 use godwit_pg_catalog::sections::{Section, Sections};
 use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_skip, filter};
 use godwit_sdk::prelude::*;
@@ -94,6 +96,15 @@ pub struct Params {
     /// With `clean`: what isn't there is no error.
     #[serde(default)]
     pub if_exists: bool,
+    /// Who owns what.
+    #[serde(default)]
+    pub owners: bool,
+    /// What is granted, and default privileges.
+    #[serde(default)]
+    pub privileges: bool,
+    /// Roles of the source, and those that stand for them in the archive.
+    #[serde(default)]
+    pub roles: RoleMap,
     /// Kinds of objects to leave out, such as `trigger` or `event trigger`.
     #[serde(default)]
     pub skip: Vec<String>,
@@ -146,7 +157,12 @@ impl Params {
                     .into(),
             ));
         }
+        check_roles(&self.roles)?;
         check_skip(&self.skip)
+    }
+
+    pub fn rights(&self) -> Rights {
+        Rights { owners: self.owners, privileges: self.privileges }
     }
 
     pub fn filter(&self) -> Filter {

@@ -1,6 +1,7 @@
 //! An archive as a script for psql.
 
 use godwit_pg_archive::{Entry, if_exists};
+use godwit_pg_catalog::sql::ident;
 use godwit_sdk::types::Piece;
 
 /// As pg_dump begins its scripts (`_doSetFixedOutputState` in `pg_backup_archiver.c`).
@@ -59,6 +60,9 @@ pub fn script(
             _ => {
                 text += entry.definition.as_deref().unwrap_or_default();
                 text.push('\n');
+                if let (Some(alter), Some(owner)) = (entry.alter_owner(), &entry.owner) {
+                    text += &format!("{alter} {};\n\n", ident(owner));
+                }
             }
         }
     }

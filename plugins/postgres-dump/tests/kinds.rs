@@ -50,11 +50,15 @@ async fn round(major: Major, tool: Major, version: &str) {
     for database in ["shop", "ours", "stock"] {
         server.create_database(database).await.expect("a database");
     }
+    for role in kinds::ROLES {
+        server.psql("postgres", &format!("CREATE ROLE {role}")).expect("a role");
+    }
     server.psql("shop", &kinds::all(major, major)).expect("fixture");
+    server.psql("shop", kinds::RIGHTS).expect("owners and privileges");
 
     let asked = Arc::clone(&server);
     let host = MockHost::new().on_query(move |query| Some(rows(&asked, query.sql)));
-    let with = json!({ "path": "all", "schema_only": true, "archive_version": version });
+    let with = json!({ "path": "all", "schema_only": true, "archive_version": version, "owners": true, "privileges": true });
     mock::apply::<PostgresDump>(&host, &with).expect("a dump");
     let place = tempfile::tempdir().expect("a folder");
     std::fs::write(place.path().join("toc.dat"), host.file(ARCHIVE, "all/toc.dat").expect("it is written"))

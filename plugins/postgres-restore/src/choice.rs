@@ -11,8 +11,6 @@ use crate::params::Params;
 
 /// What of an entry, by its description, is never restored, and why.
 const NEVER: &[(&str, &str)] = &[
-    ("ACL", "privileges are not restored"),
-    ("DEFAULT ACL", "privileges are not restored"),
     ("DATABASE", "the database is the target's own"),
     ("DATABASE PROPERTIES", "settings of the database are the target's own"),
     ("SECURITY LABEL", "security labels are not restored"),
@@ -44,6 +42,11 @@ pub struct Choice<'a> {
 pub fn is_data(entry: &Entry) -> bool {
     matches!(entry.desc.as_str(), "TABLE DATA" | "SEQUENCE SET" | "MATERIALIZED VIEW DATA")
         || LARGE_OBJECTS.contains(&entry.desc.as_str())
+}
+
+/// Whether an entry says what is granted.
+pub fn is_privileges(entry: &Entry) -> bool {
+    matches!(entry.desc.as_str(), "ACL" | "DEFAULT ACL")
 }
 
 /// Whether an entry is something that rows are read from.
@@ -217,6 +220,8 @@ fn left_out<'a>(toc: &'a Toc, params: &Params) -> Result<BTreeMap<i32, String>> 
     for entry in &toc.entries {
         if let Some((_, why)) = NEVER.iter().find(|(desc, _)| *desc == entry.desc) {
             out.insert(entry.dump_id, (*why).to_owned());
+        } else if is_privileges(entry) && !params.privileges {
+            out.insert(entry.dump_id, "`privileges` is not set".to_owned());
         } else if entry.desc == "COMMENT"
             && let Some((_, why)) = FOREIGN_COMMENTS.iter().find(|(object, _)| tag(entry).starts_with(object))
         {
@@ -307,6 +312,7 @@ fn roots(toc: &Toc) -> BTreeMap<(&str, &str), (&str, &str)> {
 fn cascade(toc: &Toc, out: &mut BTreeMap<i32, String>) {
     let takes_along = |entry: &Entry| {
         !matches!(entry.desc.as_str(), "SCHEMA" | "EXTENSION" | "COMMENT" | "TABLE DATA" | "SEQUENCE SET")
+            && !is_privileges(entry)
             && !NEVER.iter().any(|(desc, _)| *desc == entry.desc)
     };
     let titles: BTreeMap<i32, String> = toc
@@ -355,7 +361,7 @@ pub fn sections_of(entries: &[&Entry]) -> BTreeMap<i32, Section> {
 pub fn schemas(entries: &[&Entry]) -> BTreeSet<String> {
     entries
         .iter()
-        .filter(|entry| entry.desc != "EXTENSION" && entry.desc != "COMMENT")
+        .filter(|entry| !matches!(entry.desc.as_str(), "EXTENSION" | "COMMENT") && !is_privileges(entry))
         .map(|entry| if entry.desc == "SCHEMA" { tag(entry) } else { namespace(entry) })
         .filter(|schema| !schema.is_empty())
         .map(str::to_owned)

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_archive::{Entry, Section, if_exists, split};
-use godwit_pg_catalog::index_build::{IndexBuild, memory_for_vectors, settings};
+use godwit_pg_catalog::index_build::IndexBuild;
 use godwit_pg_catalog::{TargetMemo, analyze, frontier, prelude, sql};
 use godwit_sdk::prelude::*;
 
 use crate::archive::{Archive, Rows};
-use crate::choice::{Choice, is_data, sections_of};
+use crate::choice::{Choice, is_data, is_privileges, sections_of};
 use crate::data_only::{Begun, Decision};
 use crate::params::{Params, RestoredTable};
+use crate::rights;
 use crate::units::{Unit, Work};
 
 /// Statements of one transaction, at most. An error names the statement, so more would only cost what is done again.
@@ -41,10 +42,10 @@ const LAST: &[&str] = &[
 type Attached = BTreeSet<i32>;
 
 /// An entry with what it takes to make it and to take it back.
-struct Part<'a> {
-    entry: &'a Entry,
-    statements: Vec<String>,
-    drops: Vec<String>,
+pub struct Part<'a> {
+    pub entry: &'a Entry,
+    pub statements: Vec<String>,
+    pub drops: Vec<String>,
 }
 
 /// Cuts an entry's definition into statements; what the target has already is neither made nor taken back.
@@ -127,14 +128,16 @@ pub fn lay_out(
             .collect::<Result<Vec<_>>>()
     };
     // An entry of the data section that isn't data is made of rows: after them.
-    let before = of(Section::PreData)?;
-    let mut later = of(Section::Data)?;
+    let (mut later, before): (Vec<_>, Vec<_>) =
+        of(Section::PreData)?.into_iter().partition(|part| is_privileges(part.entry));
+    later.extend(of(Section::Data)?);
     later.extend(of(Section::PostData)?);
 
     let mut layout = Layout::new(archive, choice, &params.index_build);
     layout.plan.units = prelude(target);
     layout.last_before = frontier(&layout.plan.units);
     layout.before(before);
+    let (granted, later): (Vec<_>, Vec<_>) = later.into_iter().partition(|part| is_privileges(part.entry));
     let (last, keys) = apart(later);
     match filled {
         Some(decision) => layout.given(decision.begin(archive, choice)?),
@@ -142,23 +145,37 @@ pub fn lay_out(
     }
     layout.keys(keys);
     layout.refreshes()?;
-    let all = frontier(&layout.plan.units);
-    match filled {
-        Some(decision) => {
-            let refreshed = |view: &&String| !layout.refreshed.contains(*view);
-            let views: Vec<String> = decision.views.iter().filter(refreshed).cloned().collect();
-            let end = decision.end(choice, &layout.plan.tables, &views, &all)?;
-            layout.plan.units.extend(end);
-            let all = frontier(&layout.plan.units);
-            layout.chain("after", last, all);
-        }
-        None => {
-            layout.chain("after", last, all);
-            layout.sequences()?;
-            layout.analyze();
-        }
+    let mut all = frontier(&layout.plan.units);
+    if let Some(decision) = filled {
+        let refreshed = |view: &&String| !layout.refreshed.contains(*view);
+        let views: Vec<String> = decision.views.iter().filter(refreshed).cloned().collect();
+        let end = decision.end(choice, &layout.plan.tables, &views, &all)?;
+        layout.plan.units.extend(end);
+        all = frontier(&layout.plan.units);
+    }
+    let (switches, last): (Vec<_>, Vec<_>) = last.into_iter().partition(|part| is_event_trigger(part.entry));
+    all = layout.chain("after", last, all);
+    if params.owners {
+        all = layout.chain(
+            "owners",
+            choice.entries.iter().filter_map(|entry| rights::owner(entry)).collect(),
+            all,
+        );
+    }
+    all = layout.chain("privileges", granted.into_iter().map(rights::granted).collect(), all);
+    // These fire on what makes others.
+    layout.chain("event-triggers", switches, all);
+    if filled.is_none() {
+        layout.sequences()?;
+        layout.analyze();
     }
     Ok(layout.plan)
+}
+
+/// Whether it is one, or a comment on one.
+fn is_event_trigger(entry: &Entry) -> bool {
+    let tag = entry.tag.as_deref().unwrap_or_default();
+    entry.desc == "EVENT TRIGGER" || entry.desc == "COMMENT" && tag.starts_with("EVENT TRIGGER ")
 }
 
 /// What comes last, and everything else. A comment goes with what it is on.
@@ -246,7 +263,13 @@ impl<'a> Layout<'a> {
             // A body may speak of what comes later; the server checks it when it is called.
             statements.insert(0, "SET LOCAL check_function_bodies = off".to_owned());
         }
-        statements.extend(parts.iter().flat_map(|part| part.statements.iter().cloned()));
+        statements.extend(parts.iter().flat_map(|part| &part.statements).map(|statement| {
+            if statement.starts_with("CREATE INDEX ") && statement.contains(" USING hnsw ") {
+                self.build.hnsw(statement)
+            } else {
+                statement.clone()
+            }
+        }));
         let drops: Vec<String> = parts.iter().rev().flat_map(|part| part.drops.iter().cloned()).collect();
         let undo = if drops.is_empty() { Undo::Nothing } else { Undo::Statements(drops) };
         let entries = parts.iter().map(|part| (part.entry.title(), part.statements.clone())).collect();
@@ -398,14 +421,9 @@ impl<'a> Layout<'a> {
             return Vec::new();
         }
         let definition = entry.definition.as_deref().unwrap_or_default();
-        let hnsw = definition.contains(" USING hnsw ");
-        let vectors = hnsw || definition.contains(" USING ivfflat ");
-        let memory = self.build.memory.clone().or_else(|| {
-            let tables = self.tables_of(entry);
-            let bytes = tables.iter().filter_map(|table| self.bytes.get(table)).sum();
-            vectors.then(|| memory_for_vectors(bytes))
-        });
-        settings(hnsw, memory.as_deref(), self.build.workers)
+        let vectors = [" USING hnsw ", " USING ivfflat "].iter().any(|method| definition.contains(method));
+        let bytes = self.tables_of(entry).iter().filter_map(|table| self.bytes.get(table)).sum();
+        self.build.settings(vectors.then_some(bytes), bytes)
     }
 
     /// Fills the materialized views that were filled, those that others read first.

@@ -11,6 +11,7 @@ mod layout;
 mod params;
 mod preflight;
 mod restore;
+mod rights;
 mod units;
 mod verify;
 mod whole;

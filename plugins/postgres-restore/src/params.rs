@@ -6,6 +6,7 @@ use godwit_pg_catalog::index_build::{IndexBuild, check_memory};
 use godwit_pg_catalog::preflight::Finding;
 use godwit_pg_catalog::sections::{Section, Sections};
 use godwit_pg_catalog::selection::{Selection, Skipped};
+use godwit_pg_catalog::{MissingRoles, Rights};
 use godwit_sdk::prelude::*;
 
 /// Params of `postgres-restore`.
@@ -34,6 +35,15 @@ pub struct Params {
     /// Which sections, in pg_dump's words. Default: all.
     #[serde(default)]
     pub sections: Vec<Section>,
+    /// Who owns what, as far as the archive says it.
+    #[serde(default)]
+    pub owners: bool,
+    /// What is granted, and default privileges. Each is granted by the object's owner.
+    #[serde(default)]
+    pub privileges: bool,
+    /// Makes the roles that are named and that the target lacks, as roles that can't log in.
+    #[serde(default)]
+    pub create_roles: bool,
     /// The schema alone, without rows.
     #[serde(default)]
     pub schema_only: bool,
@@ -69,6 +79,14 @@ impl Params {
 
     pub fn sections(&self) -> Result<Sections> {
         Sections::of(&self.sections, self.schema_only, self.data_only, &self.keep)
+    }
+
+    pub fn missing_roles(&self) -> MissingRoles {
+        if self.create_roles { MissingRoles::Make } else { MissingRoles::Refuse }
+    }
+
+    pub fn rights(&self) -> Rights {
+        Rights { owners: self.owners, privileges: self.privileges }
     }
 
     pub fn path(&self) -> &str {

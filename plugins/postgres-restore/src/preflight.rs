@@ -10,6 +10,7 @@ use crate::TARGET;
 use crate::archive::Archive;
 use crate::choice::{Choice, schemas};
 use crate::params::Params;
+use crate::rights::roles;
 
 /// What the target had when the step began, once it is known that nothing stands in the way.
 pub fn target<H: Host>(
@@ -32,6 +33,9 @@ pub fn target<H: Host>(
                 extensions
                     .filter_map(|entry| target.extension(entry.tag.as_deref().unwrap_or_default(), None)),
             );
+            let named = roles(&choice.entries, params.rights());
+            let named = named.iter().map(|role| (role.as_str(), "the archive".to_owned()));
+            findings.extend(target.missing_roles(named, params.missing_roles(), &facts, memo));
             if params.clean {
                 let there = Catalog::read(host, TARGET)?;
                 let cleaning =

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use godwit_pg_catalog::selection::DROPPED;
+use godwit_pg_catalog::selection::dropped;
 use godwit_sdk::prelude::*;
 
 use crate::archive::{Archive, Identity};
@@ -49,7 +49,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         tables,
         objects,
         skipped: choice.skipped,
-        dropped: DROPPED.iter().map(|what| (*what).to_owned()).collect(),
+        dropped: dropped(params.rights()),
         preflight: target.findings,
     })
 }

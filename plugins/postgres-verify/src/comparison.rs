@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_catalog::digest::{Digestible, TableDigest, digests};
 use godwit_pg_catalog::{
-    Catalog, Difference, Graph, RelationRow, SequenceState, build, compare as differences, sequence_states,
+    Catalog, Difference, Graph, RelationRow, Rights, SequenceState, build, compare as differences,
+    sequence_states,
 };
 use godwit_sdk::prelude::*;
 
+use crate::locate::{Located, Sides, locate};
+use crate::repair::{Repaired, repair};
 use crate::{Extra, Params, SOURCE, TARGET};
 
 /// A row of the outcome.
@@ -22,6 +25,9 @@ pub struct TableOutcome {
     /// What differs, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub difference: Option<String>,
+    /// Where the rows differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub located: Option<Located>,
 }
 
 /// How the objects of one kind compare.
@@ -56,11 +62,13 @@ pub struct Outputs {
     pub sequences: Vec<SequenceOutcome>,
     /// Tables that only the target has.
     pub only_in_target: Vec<String>,
+    /// Ranges that were copied again; the rest of the outcome is about the databases as they were before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repaired: Vec<Repaired>,
 }
 
 pub fn compare<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
-    let source = Catalog::read(host, SOURCE)?;
-    let target = Catalog::read(host, TARGET)?;
+    let (source, target) = Catalog::read_both(host, SOURCE, TARGET, Rights::default())?;
     let filter = params.filter();
     let names = |catalog: &Catalog| -> Vec<(String, String)> {
         catalog.relations.iter().map(|r| (r.schema.clone(), r.name.clone())).collect()
@@ -113,6 +121,14 @@ pub fn compare<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
                 });
             }
         }
+    }
+    // What a resumed run finds may be repaired already, in part.
+    let differ = outputs.tables.iter().any(|table| !table.equal);
+    if params.repair
+        && matches!(host.mode(), Mode::Plan | Mode::Apply)
+        && (differ || host.memo_json("repair", None).is_some())
+    {
+        outputs.repaired = repair(host, &source, &target, &outputs.tables)?;
     }
     outputs.equal = checks(params, &outputs).iter().all(|check| check.verdict == Verdict::Passed);
     Ok(outputs)
@@ -170,23 +186,33 @@ fn rows<H: Host>(
         }
         left.push(digestible(source, table, None));
     }
-    let mut digests = digests(host, &[(SOURCE, left), (TARGET, right)])?.into_iter();
-    let (left, right) = (digests.next().unwrap_or_default(), digests.next().unwrap_or_default());
-    Ok(ours
-        .iter()
-        .map(|table| {
-            let label = table.label();
-            let (here, there) = (left.get(&label), right.get(&label));
-            let difference = faults.get(&label).cloned().or_else(|| difference(here, there));
-            TableOutcome {
-                source_rows: here.map_or(0, |digest| digest.rows),
-                target_rows: there.map(|digest| digest.rows),
-                equal: difference.is_none(),
-                difference,
-                table: label,
-            }
-        })
-        .collect())
+    let mut digests = digests(host, &[(SOURCE, left.clone()), (TARGET, right.clone())])?.into_iter();
+    let (here, there) = (digests.next().unwrap_or_default(), digests.next().unwrap_or_default());
+    let mut outcomes = Vec::with_capacity(ours.len());
+    for (table, source) in ours.iter().zip(&left) {
+        let label = table.label();
+        let (here, there) = (here.get(&label), there.get(&label));
+        let fault = faults.get(&label).cloned();
+        let mut outcome = TableOutcome {
+            source_rows: here.map_or(0, |digest| digest.rows),
+            target_rows: there.map(|digest| digest.rows),
+            equal: false,
+            difference: fault.or_else(|| difference(here, there)),
+            located: None,
+            table: label,
+        };
+        let target = right.iter().find(|t| (&t.schema, &t.name) == (&source.schema, &source.name));
+        if let (Some(difference), Some(here), Some(there), Some(target)) =
+            (&mut outcome.difference, here, there, target)
+        {
+            let located = locate(host, &Sides { source, target }, [here.rows, there.rows])?;
+            *difference = format!("{difference}: {}", located.sentence());
+            outcome.located = Some(located);
+        }
+        outcome.equal = outcome.difference.is_none();
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
 }
 
 fn difference(here: Option<&TableDigest>, there: Option<&TableDigest>) -> Option<String> {

@@ -1,15 +1,19 @@
 //! `postgres-verify`: two databases compared inside of their servers.
 //!
 //! Rows by count and by a digest that doesn't depend on their order; sequences by their state; everything else by its
-//! definition. No row leaves a server.
+//! definition. Of tables that differ, keys and hashes of rows are read to say where; no other value leaves a server.
 
 mod comparison;
+mod locate;
+mod repair;
 
 use godwit_pg_catalog::pattern::Filter;
 use godwit_pg_catalog::selection::{self, Selection};
 use godwit_sdk::prelude::*;
 
 pub use comparison::{KindOutcome, Outputs, SequenceOutcome, TableOutcome};
+pub use locate::{DifferentKey, KeyRange, Located, What};
+pub use repair::Repaired;
 
 /// The one side; what it has is looked for on the other.
 pub const SOURCE: &str = "source";
@@ -44,6 +48,9 @@ pub struct Params {
     /// Kinds of objects whose definitions are not compared, such as `trigger`.
     pub skip: Vec<String>,
     pub extra: Extra,
+    /// Put the target right: in each table whose rows differ, the ranges of the key that do are deleted in the target and
+    /// copied again. That can't be undone, and needs a `target` that is granted `write`.
+    pub repair: bool,
 }
 
 impl Default for Params {
@@ -56,6 +63,7 @@ impl Default for Params {
             sequences: true,
             skip: Vec::new(),
             extra: Extra::Report,
+            repair: false,
         }
     }
 }
@@ -94,11 +102,9 @@ impl Step for PostgresVerify {
     }
 
     fn verify<H: Host>(host: &H, params: Params, outputs: Outputs) -> Result<Vec<Check>> {
-        // Right after an apply nothing is to be learnt by reading both databases a second time.
-        let outputs = match host.mode() {
-            Mode::Recheck => comparison::compare(host, &params)?,
-            _ => outputs,
-        };
+        // Right after an apply nothing is to be learnt by reading both databases a second time, unless it changed one.
+        let again = host.mode() == Mode::Recheck || !outputs.repaired.is_empty();
+        let outputs = if again { comparison::compare(host, &params)? } else { outputs };
         Ok(comparison::checks(&params, &outputs))
     }
 }

@@ -20,9 +20,9 @@ pub struct Differences {
 }
 
 impl Differences {
-    /// Compares what `pg_dump` with these options says of both, and what they hold.
-    pub fn between(server: &PgServer, source: &str, target: &str, options: &[&str], done: bool) -> Self {
-        let dump = |name: &str| database::dump_with(server, name, &[&["--schema-only"], options].concat());
+    /// Compares what `pg_dump` says of both, owners and privileges included, and what they hold.
+    pub fn between(server: &PgServer, source: &str, target: &str, done: bool) -> Self {
+        let dump = |name: &str| database::dump_with(server, name, &["--schema-only"]);
         let contents = |name: &str| database::contents(server, name).join("\n");
         let (from, to) = (dump(source), dump(target));
         let (held, holds) = (contents(source), contents(target));

@@ -4,5 +4,6 @@
 mod cut;
 mod pair;
 mod refused;
+mod repair;
 mod standby;
 mod waiting;

@@ -24,6 +24,7 @@ use crate::copy::{self, Ends, Fingerprint};
 use crate::marker::{self, MarkerStatus};
 use crate::place::{Place, StepKey, application};
 use crate::pool::Server;
+use crate::reads::Opening;
 use crate::snapshot::{Leader, Leaders, Succession};
 use crate::undo::{Planner, Request};
 use crate::{frozen, gate, orphans, reads, resume, waits};
@@ -450,17 +451,20 @@ impl PostgresReads for Postgres {
     ) -> Result<Box<dyn Cursor>> {
         let query = gate::admit(sql)?;
         let place = self.place(grant, &self.application(scope))?;
-        let opened = async {
-            match grant.access {
-                Access::Read => {
-                    let leader = self.step(scope).leaders.get(scope, &place, Succession::Refuse).await?;
-                    reads::in_snapshot(leader, &query, params).await
+        let (scope, step, access, params) = (scope.clone(), self.step(scope), grant.access, params.to_vec());
+        Ok(Box::new(Opening::new(async move {
+            let opened = async {
+                match access {
+                    Access::Read => {
+                        let leader = step.leaders.get(&scope, &place, Succession::Refuse).await?;
+                        reads::in_snapshot(leader, &query, &params).await
+                    }
+                    // What the step has written so far has to be seen.
+                    Access::Write => reads::fresh(&place, &query, &params).await,
                 }
-                // What the step has written so far has to be seen.
-                Access::Write => reads::fresh(&place, &query, params).await,
-            }
-        };
-        waits::told(scope, std::slice::from_ref(&place), opened).await
+            };
+            waits::told(&scope, std::slice::from_ref(&place), opened).await
+        })))
     }
 
     async fn answer(
@@ -472,12 +476,15 @@ impl PostgresReads for Postgres {
     ) -> Result<Vec<String>> {
         let query = gate::admit(sql)?;
         let place = self.place(grant, &self.application(scope))?;
-        match grant.access {
-            Access::Read => {
-                let leader = self.step(scope).leaders.get(scope, &place, Succession::Refuse).await?;
-                reads::answer_in_snapshot(&place, &leader, &query, params).await
+        let answered = async {
+            match grant.access {
+                Access::Read => {
+                    let leader = self.step(scope).leaders.get(scope, &place, Succession::Refuse).await?;
+                    reads::answer_in_snapshot(&place, &leader, &query, params).await
+                }
+                Access::Write => reads::answer_fresh(&place, &query, params).await,
             }
-            Access::Write => reads::answer_fresh(&place, &query, params).await,
-        }
+        };
+        waits::told(scope, std::slice::from_ref(&place), answered).await
     }
 }

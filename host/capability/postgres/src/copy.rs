@@ -20,6 +20,7 @@ use crate::emptying::Filled;
 use crate::errors::Failure;
 use crate::frozen;
 use crate::gate;
+use crate::large_objects;
 use crate::place::Place;
 use crate::quote::{idents, qualified};
 use crate::snapshot::Leader;
@@ -96,6 +97,10 @@ pub fn prepare(scope: &StepScope, request: &CopyTable, table: &Table) -> Result<
             request.sink.columns.len()
         ))
         .fault(Fault::Plugin));
+    }
+    if large_objects::are_in(&request.source) != large_objects::are_in(&request.sink) {
+        return Err(Error::invalid(format!("copy of {label}: large objects are no rows of a table"))
+            .fault(Fault::Plugin));
     }
     let columns = table.pick(&request.source.columns, &label)?;
     if let Some(filter) = &request.filter {
@@ -268,7 +273,8 @@ pub async fn perform(
 fn ranges(table: &Table, request: &CopyTable, transformed: bool, version: u32) -> Vec<Range> {
     let whole = vec![Range::default()];
     let inherited = table.has_children && !request.only;
-    if transformed || inherited || !table.is_heap() || version < TID_RANGES || table.block == 0 {
+    let objects = large_objects::are_in(&request.source);
+    if objects || transformed || inherited || !table.is_heap() || version < TID_RANGES || table.block == 0 {
         return whole;
     }
     let blocks = table.heap_bytes.div_ceil(table.block);
@@ -317,9 +323,17 @@ pub async fn observe(
     table: &Named,
     fingerprint: &Fingerprint,
 ) -> Result<Evidence> {
-    let name = only(&qualified(&table.schema, &table.name), fingerprint.partitioned);
+    let name = match large_objects::are_in(table) {
+        true => large_objects::ROWS.to_owned(),
+        false => only(&qualified(&table.schema, &table.name), fingerprint.partitioned),
+    };
+    // Beside what was there before, ours are those that the loading transactions left as they are.
+    let ours = match fingerprint.filled.found_rows {
+        true => format!(" WHERE {}", fingerprint.filled.ours()),
+        false => String::new(),
+    };
     let sql = format!(
-        "COPY (SELECT {} FROM {name}) TO STDOUT WITH (FORMAT {})",
+        "COPY (SELECT {} FROM {name}{ours}) TO STDOUT WITH (FORMAT {})",
         idents(table.columns.iter().map(String::as_str)),
         fingerprint.format.name()
     );

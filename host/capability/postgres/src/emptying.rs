@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use godwit_model::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::large_objects;
 use crate::quote::{literal, qualified};
 use crate::session::Session;
 
@@ -30,8 +31,12 @@ impl Filled {
         format!("{}.{}", self.schema, self.name)
     }
 
+    fn are_large_objects(&self) -> bool {
+        large_objects::are(&self.schema, &self.name)
+    }
+
     /// `xmin` shows the lower half of a transaction's number.
-    fn ours(&self) -> String {
+    pub fn ours(&self) -> String {
         let xids: BTreeSet<String> = self.xids.iter().map(|xid| (xid & 0xffff_ffff).to_string()).collect();
         format!("(xmin::text::bigint = ANY ('{{{}}}'))", Vec::from_iter(xids).join(","))
     }
@@ -84,8 +89,29 @@ fn only(table: &Filled, state: &State) -> String {
     if state.kind == Some('p') { table.sql() } else { format!("ONLY {}", table.sql()) }
 }
 
-/// The statements that empty the tables, to be run in one transaction. Tables that are gone are passed over.
+/// Those that are tables indeed.
+fn tables_alone(tables: &[Filled]) -> Vec<Filled> {
+    tables.iter().filter(|table| !table.are_large_objects()).cloned().collect()
+}
+
+/// Unlinks large objects, if they are among what was filled: beforehand, in transactions of its own, since each object
+/// takes a lock. Unless `discard`, it is a conflict where others have made or changed some; the answer says which.
+pub async fn unlink(session: &mut Session, tables: &[Filled], discard: bool) -> Result<Vec<String>> {
+    let objects: Vec<Filled> = tables.iter().filter(|table| table.are_large_objects()).cloned().collect();
+    if objects.is_empty() {
+        return Ok(Vec::new());
+    }
+    let changed = if discard { Vec::new() } else { changes(session, &objects).await? };
+    if changed.is_empty() {
+        large_objects::unlink(session).await?;
+    }
+    Ok(changed)
+}
+
+/// The statements that empty the tables, to be run in one transaction. Tables that are gone are passed over, and so are
+/// large objects: see [`unlink`].
 pub async fn statements(session: &mut Session, tables: &[Filled]) -> Result<Vec<String>> {
+    let tables = &tables_alone(tables)[..];
     if tables.is_empty() {
         return Ok(Vec::new());
     }
@@ -111,6 +137,7 @@ pub async fn statements(session: &mut Session, tables: &[Filled]) -> Result<Vec<
 
 /// The statement that keeps everybody else out of the tables; `None` where none is left.
 pub async fn lock(session: &mut Session, tables: &[Filled]) -> Result<Option<String>> {
+    let tables = &tables_alone(tables)[..];
     if tables.is_empty() {
         return Ok(None);
     }
@@ -150,10 +177,13 @@ async fn count<'a>(session: &mut Session, tables: &'a [Filled]) -> Result<Vec<Ro
         .enumerate()
         .filter(|(i, _)| states.get(*i).is_some_and(|state| state.kind.is_some()))
         .map(|(i, table)| {
+            let from = match table.are_large_objects() {
+                true => large_objects::rows_by_transaction(table.xids.first().copied().unwrap_or(0)),
+                false => only(table, &states[i]),
+            };
             format!(
-                "SELECT {i}::text, pg_catalog.count(*)::text, (pg_catalog.count(*) FILTER (WHERE {}))::text FROM {}",
-                table.ours(),
-                only(table, &states[i])
+                "SELECT {i}::text, pg_catalog.count(*)::text, (pg_catalog.count(*) FILTER (WHERE {}))::text FROM {from}",
+                table.ours()
             )
         })
         .collect();
@@ -176,7 +206,12 @@ pub async fn changes(session: &mut Session, tables: &[Filled]) -> Result<Vec<Str
     let mut changes = Vec::new();
     for Rows { table, all, ours } in count(session, tables).await? {
         let foreign = all.saturating_sub(ours);
-        if ours != table.rows {
+        if table.are_large_objects() {
+            // Fewer are what an emptying that was cut off has left.
+            if foreign > 0 || all > table.rows {
+                changes.push("others have made or changed large objects".to_owned());
+            }
+        } else if ours != table.rows {
             changes.push(format!(
                 "{}: {} rows were copied, {ours} of them are there unchanged",
                 table.label(),

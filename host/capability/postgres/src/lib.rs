@@ -16,6 +16,7 @@ mod examine;
 mod execute;
 mod frozen;
 mod gate;
+mod large_objects;
 mod marker;
 mod orphans;
 mod place;

@@ -38,6 +38,42 @@ struct Rows {
     rows: i32,
 }
 
+/// A cursor that is being opened while the guest goes on: several that it opens one after the other are on their way at
+/// once. What goes wrong comes with the first page.
+pub struct Opening(State);
+
+enum State {
+    Coming(tokio::task::JoinHandle<Result<Box<dyn Cursor>>>),
+    Open(Box<dyn Cursor>),
+    Failed(Error),
+}
+
+impl Opening {
+    /// Dropped before it is open, it opens all the same, and is closed then: a snapshot's connection may not be left in
+    /// the middle of a request.
+    pub fn new(open: impl Future<Output = Result<Box<dyn Cursor>>> + Send + 'static) -> Self {
+        Self(State::Coming(tokio::spawn(open)))
+    }
+}
+
+#[async_trait]
+impl Cursor for Opening {
+    async fn next(&mut self) -> Result<Vec<String>> {
+        if let State::Coming(task) = &mut self.0 {
+            let opened = task.await.map_err(|e| Error::host(format!("a query's task failed: {e}")));
+            self.0 = match opened.and_then(|opened| opened) {
+                Ok(cursor) => State::Open(cursor),
+                Err(error) => State::Failed(error),
+            };
+        }
+        match &mut self.0 {
+            State::Open(cursor) => cursor.next().await,
+            State::Failed(error) => Err(error.clone()),
+            State::Coming(_) => Err(Error::host("a query is neither open nor failed")),
+        }
+    }
+}
+
 /// Opens a query in the step's snapshot.
 pub async fn in_snapshot(
     leader: Arc<Leader>,
@@ -60,7 +96,7 @@ pub async fn in_snapshot(
 pub async fn fresh(place: &Place, query: &Admitted, params: &[Option<String>]) -> Result<Box<dyn Cursor>> {
     let (sql, lines) = parts(query);
     let mut wire = place.server.permit().await?.wire(&place.database, &place.application).await?;
-    let opened = wire.open_portal(&["BEGIN READ ONLY"], PORTAL, sql, params, FIRST_ROWS).await;
+    let opened = wire.open_portal(&[], &["BEGIN READ ONLY"], PORTAL, sql, params, FIRST_ROWS).await;
     let page = match opened {
         Ok(page) => page,
         Err(failure) => {
@@ -138,7 +174,8 @@ impl Rows {
             // A finished portal of the snapshot holds nothing, but its name; it goes with the next query.
             Open::Leader(leader, portal) => leader.abandon(portal),
             Open::Own(mut wire) => {
-                wire.simple("COMMIT").await?;
+                // It has nothing to say that the rows haven't.
+                wire.simple_unawaited("COMMIT").await?;
                 wire.keep();
             }
             Open::Ended => {}

@@ -123,18 +123,16 @@ async fn clear(
 ) -> Result<()> {
     let failed = |failure: Failure| Error::from(failure).context("emptying tables whose snapshot was lost");
     let whole: Vec<Filled> = tables.iter().filter(|table| !table.found_rows).cloned().collect();
+    let changed = emptying::unlink(session, tables, false).await?;
+    if !changed.is_empty() {
+        return Err(others_wrote(sink, &changed));
+    }
     let lock = emptying::lock(session, &whole).await?.unwrap_or_default();
     session.run_quietly(&format!("BEGIN; {lock}")).await.map_err(failed)?;
     let strangers = emptying::strangers(session, &whole).await?;
     if !strangers.is_empty() {
         session.run_quietly("ROLLBACK").await.map_err(failed)?;
-        return Err(Error::conflict(format!(
-            "{}: the source was written to, so that its tables have to be copied again, but others have put rows into them \
-             since: {}",
-            sink.identity(),
-            strangers.join("; ")
-        ))
-        .hint("remove those rows and resume, or undo the run"));
+        return Err(others_wrote(sink, &strangers));
     }
     let mut sql = String::new();
     for statement in emptying::statements(session, tables).await? {
@@ -145,6 +143,16 @@ async fn clear(
     sql.push_str(";\nCOMMIT");
     session.run_quietly(&sql).await.map_err(failed)?;
     Ok(())
+}
+
+fn others_wrote(sink: &Place, what: &[String]) -> Error {
+    Error::conflict(format!(
+        "{}: the source was written to, so that its tables have to be copied again, but others have put rows into them \
+         since: {}",
+        sink.identity(),
+        what.join("; ")
+    ))
+    .hint("remove those rows and resume, or undo the run")
 }
 
 fn is_atomic(performed: &Performed) -> bool {

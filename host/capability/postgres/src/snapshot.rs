@@ -212,7 +212,8 @@ impl Leader {
             return Ok(known.clone());
         }
         let tables = Arc::new(catalog::read(&self.catalog(&catalog::query(schema)).await?)?);
-        if self.generation > 0 {
+        // Nobody rewrites the system's own.
+        if self.generation > 0 && schema != "pg_catalog" {
             self.lock(schema, &tables).await?;
         }
         schemas.insert(schema.to_owned(), tables.clone());
@@ -258,9 +259,6 @@ impl Leader {
     ) -> Result<(String, Page)> {
         let mut wire = self.wire.lock().await;
         let abandoned = std::mem::take(&mut *self.abandoned.lock().unwrap_or_else(PoisonError::into_inner));
-        for portal in abandoned {
-            wire.lease.close_portal(&portal).await.map_err(|failure| self.notice(failure))?;
-        }
         wire.portals += 1;
         let portal = format!("godwit_{}", wire.portals);
         let before: &[&str] = if wire.savepoint {
@@ -268,7 +266,7 @@ impl Leader {
         } else {
             &["SAVEPOINT godwit"]
         };
-        match wire.lease.open_portal(before, &portal, sql, params, rows).await {
+        match wire.lease.open_portal(&abandoned, before, &portal, sql, params, rows).await {
             Ok(page) => {
                 wire.savepoint = true;
                 Ok((portal, page))

@@ -449,9 +449,21 @@ async fn guarded(
     what: Guarded<'_>,
 ) -> Result<()> {
     let marker = Marker::of(scope, &action.key, 0);
+    let changed = |changes: &str| {
+        Error::conflict(format!("{} has changed since the run: {changes}", place.identity())).hint(format!(
+            "look at it, then allow it by `--discard-later-changes {}/{}`",
+            scope.step, action.key
+        ))
+    };
     let mut session = place.session().await?;
     let lock = match &what {
-        Guarded::Tables(tables) => emptying::lock(&mut session, tables).await?,
+        Guarded::Tables(tables) => {
+            if let Some(changes) = joined(emptying::unlink(&mut session, tables, discard).await?) {
+                session.keep();
+                return Err(changed(&changes));
+            }
+            emptying::lock(&mut session, tables).await?
+        }
         Guarded::Sequences { .. } => None,
     };
     let begin = format!("BEGIN; {}; {}", marker.insert(), lock.unwrap_or_default());
@@ -471,14 +483,7 @@ async fn guarded(
         if let Some(changes) = joined(changes) {
             session.run("ROLLBACK").await?;
             session.keep();
-            return Err(Error::conflict(format!(
-                "{} has changed since the run: {changes}",
-                place.identity()
-            ))
-            .hint(format!(
-                "look at it, then allow it by `--discard-later-changes {}/{}`",
-                scope.step, action.key
-            )));
+            return Err(changed(&changes));
         }
     }
     let statements = match &what {

@@ -1,4 +1,4 @@
-//! Saying what a request waits for: locks that sessions of others hold.
+//! Saying what a request waits for: locks that sessions of others hold, and indexes that take their time.
 //!
 //! A request waits as long as it takes: a time limit would also end what waits for another effect of the same run. So
 //! somebody has to be told who is in the way.
@@ -45,6 +45,19 @@ pub async fn told<T>(scope: &StepScope, places: &[Place], work: impl Future<Outp
     }
 }
 
+/// The indexes that sessions of a run build: table and phase, and how much of the phase is done (manual, section 27.4.4
+/// «CREATE INDEX Progress Reporting»).
+fn index_builds(ours: &str) -> String {
+    format!(
+        "SELECT 'index on ' || p.relid::pg_catalog.regclass || ', ' || p.phase,
+            (CASE WHEN p.tuples_total > 0 THEN p.tuples_done ELSE p.blocks_done END)::text,
+            (CASE WHEN p.tuples_total > 0 THEN p.tuples_total ELSE p.blocks_total END)::text
+         FROM pg_catalog.pg_stat_progress_create_index p JOIN pg_catalog.pg_stat_activity a ON a.pid = p.pid
+         WHERE pg_catalog.starts_with(a.application_name, {ours}) AND p.datname = pg_catalog.current_database()
+         ORDER BY p.pid"
+    )
+}
+
 /// One of several requests looks for all of them, and only with a connection that nobody needs.
 async fn look(scope: &StepScope, place: &Place) -> Result<()> {
     let Ok(mut said) = place.server.said.0.try_lock() else { return Ok(()) };
@@ -66,9 +79,15 @@ async fn look(scope: &StepScope, place: &Place) -> Result<()> {
          WHERE pg_catalog.starts_with(a.application_name, {ours})
            AND NOT pg_catalog.starts_with(b.application_name, {ours})"
     );
-    let replies = session.run(&sql).await?;
+    let replies = session.run(&format!("{sql}; {}", index_builds(&ours))).await?;
     session.keep();
-    for row in replies.iter().flat_map(|reply| &reply.rows) {
+    let [waits, builds] = replies.as_slice() else { return Ok(()) };
+    for row in &builds.rows {
+        let [Some(what), Some(done), Some(total)] = row.as_slice() else { continue };
+        let total = total.parse().ok().filter(|total| *total > 0);
+        scope.progress.work(what, done.parse().unwrap_or(0), total, "steps");
+    }
+    for row in &waits.rows {
         let [Some(what), Some(pid), Some(user), Some(application), Some(state), Some(since)] = row.as_slice()
         else {
             continue;

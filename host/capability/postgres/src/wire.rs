@@ -37,6 +37,8 @@ pub struct Wire {
     inbox: BytesMut,
     /// Payload bytes of the current CopyData frame that have yet to come.
     pending_frame: usize,
+    /// Requests whose answers nobody waits for: each ends with a ReadyForQuery, before which all is passed over.
+    unawaited: usize,
     /// The server process behind it.
     pub backend: Option<u32>,
     /// Keeps the process on the list of those in use.
@@ -79,6 +81,15 @@ impl Wire {
         frontend::query(sql, &mut out).map_err(|e| self.broken("the statement can't be sent", &e))?;
         self.send(&out).await?;
         self.replies().await
+    }
+
+    /// Sends statements without waiting for what comes of them: an error of theirs comes with the next request.
+    pub async fn simple_unawaited(&mut self, sql: &str) -> Result<(), Failure> {
+        let mut out = BytesMut::with_capacity(sql.len() + 16);
+        frontend::query(sql, &mut out).map_err(|e| self.broken("the statement can't be sent", &e))?;
+        self.send(&out).await?;
+        self.unawaited += 1;
+        Ok(())
     }
 
     /// The results up to ReadyForQuery. An error comes after the server is ready again.
@@ -134,8 +145,12 @@ impl Wire {
             }
             let mut body = self.inbox.split_to(len + 1).freeze();
             body.advance(5);
-            if !matches!(tag, b'N' | b'S' | b'A') {
-                return Ok(Some(Message { tag, body }));
+            match tag {
+                b'N' | b'S' | b'A' => {}
+                b'Z' if self.unawaited > 0 => self.unawaited -= 1,
+                b'E' if self.unawaited > 0 => return Err(self.failure(&body, 0)),
+                _ if self.unawaited > 0 => {}
+                _ => return Ok(Some(Message { tag, body })),
             }
         }
         Ok(None)

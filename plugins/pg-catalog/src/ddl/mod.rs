@@ -6,6 +6,7 @@
 mod dependents;
 mod foreign;
 mod languages;
+mod large_objects;
 mod not_nulls;
 mod operators;
 mod privileges;

@@ -179,7 +179,7 @@ impl Builder<'_> {
     }
 }
 
-fn restrict<'g>(node: &mut Node, entries: impl Iterator<Item = &'g Granted>) {
+pub(crate) fn restrict<'g>(node: &mut Node, entries: impl Iterator<Item = &'g Granted>) {
     let mut roles = BTreeSet::new();
     for (grantee, privilege, _) in entries {
         if !grantee.is_empty() {
@@ -200,16 +200,20 @@ fn default_statements(row: &DefaultPrivilegesRow, alter: &str, word: &str) -> (V
 }
 
 /// What privileges are granted on, as the statements name it.
-struct Subject<'s> {
+pub(crate) struct Subject<'s> {
     /// What stands before GRANT and REVOKE.
-    before: &'s str,
+    pub before: &'s str,
     /// ` (column)`, or empty.
-    column: &'s str,
-    object: &'s str,
+    pub column: &'s str,
+    pub object: &'s str,
 }
 
 /// The statements that lead from one access list to another, and those that lead back.
-fn difference(granted: &[Granted], usual: &[Granted], subject: &Subject<'_>) -> (Vec<String>, Vec<String>) {
+pub(crate) fn difference(
+    granted: &[Granted],
+    usual: &[Granted],
+    subject: &Subject<'_>,
+) -> (Vec<String>, Vec<String>) {
     let Subject { before, column, object } = *subject;
     let (mut create, mut undo) = (Vec::new(), Vec::new());
     let of = |entries: &[Granted], grantee: &str| -> Vec<(String, bool)> {

@@ -117,7 +117,7 @@ fn objects() -> String {
 }
 
 /// An access list as `[grantee, privilege, grantable]` in its own order; the empty grantee is PUBLIC.
-fn exploded(acl: &str) -> String {
+pub(super) fn exploded(acl: &str) -> String {
     format!(
         "(SELECT json_agg(json_build_array(COALESCE(r.rolname, ''), e.privilege_type, e.is_grantable) ORDER BY e.number) \
            FROM (SELECT a.grantee, a.privilege_type, a.is_grantable, row_number() OVER () AS number \
@@ -167,9 +167,10 @@ fn changed() -> String {
                acl: &str,
                letter: &str,
                object: &str,
+               space: &str,
                rest: &str| {
         format!(
-            "SELECT '{class}' AS class, {alias}.oid, {sub} AS sub, {alias}.{prefix}owner AS owner, {acl} AS acl, \
+            "SELECT '{class}' AS class, {alias}.oid, {space}::oid AS space, {sub} AS sub, {alias}.{prefix}owner AS owner, {acl} AS acl, \
                {letter} AS letter, {object} AS object FROM {class} {alias} {rest}"
         )
     };
@@ -178,7 +179,17 @@ fn changed() -> String {
         format!("CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || {named}(c.relname)");
     let within = |column: &str| format!("JOIN pg_namespace n ON n.oid = {column}");
     let objects = [
-        row("pg_class", "c", "0", "rel", "c.relacl", relation, &relation_name, &within("c.relnamespace")),
+        row(
+            "pg_class",
+            "c",
+            "0",
+            "rel",
+            "c.relacl",
+            relation,
+            &relation_name,
+            "n.oid",
+            &within("c.relnamespace"),
+        ),
         row(
             "pg_class",
             "c",
@@ -187,6 +198,7 @@ fn changed() -> String {
             "a.attacl",
             "'c'::\"char\"",
             &relation_name,
+            "n.oid",
             &format!("{} JOIN pg_attribute a ON a.attrelid = c.oid", within("c.relnamespace")),
         ),
         row(
@@ -197,6 +209,7 @@ fn changed() -> String {
             "p.proacl",
             "'f'::\"char\"",
             "CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END || p.oid::regprocedure::text",
+            "p.pronamespace",
             "",
         ),
         row(
@@ -207,6 +220,7 @@ fn changed() -> String {
             "t.typacl",
             "'T'::\"char\"",
             &format!("'TYPE ' || {named}(t.typname)"),
+            "n.oid",
             &within("t.typnamespace"),
         ),
         row(
@@ -217,6 +231,7 @@ fn changed() -> String {
             "n.nspacl",
             "'n'::\"char\"",
             "'SCHEMA ' || quote_ident(n.nspname)",
+            "n.oid",
             "",
         ),
         row(
@@ -227,6 +242,7 @@ fn changed() -> String {
             "l.lanacl",
             "'l'::\"char\"",
             "'LANGUAGE ' || quote_ident(l.lanname)",
+            "'pg_catalog'::regnamespace",
             "",
         ),
         row(
@@ -237,6 +253,7 @@ fn changed() -> String {
             "w.fdwacl",
             "'F'::\"char\"",
             "'FOREIGN DATA WRAPPER ' || quote_ident(w.fdwname)",
+            "0",
             "",
         ),
         row(
@@ -247,11 +264,12 @@ fn changed() -> String {
             "s.srvacl",
             "'S'::\"char\"",
             "'FOREIGN SERVER ' || quote_ident(s.srvname)",
+            "0",
             "",
         ),
     ]
     .join(" UNION ALL ");
-    // `public` is initdb's and yet the user's.
+    // As pg_dump has it: the server's own means `pg_catalog`.
     format!(
         "SELECT q.class, q.oid::int8, q.object, a.attname, m.refobjid::int8, m.refobjid IS NULL, r.rolname, {}, {} \
          FROM ({objects}) q JOIN pg_roles r ON r.oid = q.owner \
@@ -261,8 +279,7 @@ fn changed() -> String {
          LEFT JOIN pg_init_privs i ON i.classoid = ('pg_catalog.' || q.class)::regclass AND i.objoid = q.oid \
            AND i.objsubid = q.sub \
          WHERE q.acl IS NOT NULL AND q.acl IS DISTINCT FROM i.initprivs \
-           AND (m.refobjid IS NOT NULL OR q.oid::int8 < {FIRST_USER_OID} \
-             AND NOT (q.class = 'pg_namespace' AND q.object = 'SCHEMA public'))",
+           AND (m.refobjid IS NOT NULL OR q.oid::int8 < {FIRST_USER_OID} AND q.space = 'pg_catalog'::regnamespace)",
         exploded("q.acl"),
         exploded(
             "CASE WHEN q.sub = 0 THEN COALESCE(i.initprivs, acldefault(q.letter, q.owner)) ELSE i.initprivs END"

@@ -193,7 +193,7 @@ impl NativeHost {
         Ok(text.split('\0').filter(|row| !row.is_empty()).map(str::to_owned).collect())
     }
 
-    fn database(&self, slot: &str) -> Result<&Database> {
+    pub fn database(&self, slot: &str) -> Result<&Database> {
         self.slots.get(slot).ok_or_else(|| Error::Denied(format!("slot `{slot}` is not granted")))
     }
 
@@ -219,7 +219,9 @@ impl NativeHost {
                 let name = |table: &Table| godwit_pg_catalog::sql::qualified(&table.schema, &table.name);
                 if !source.columns.is_empty() {
                     let only = if options.only { "ONLY " } else { "" };
-                    let query = format!("SELECT {} FROM {only}{}", columns(source), name(source));
+                    let filter = options.filter.as_ref().map(|filter| format!(" WHERE {filter}"));
+                    let filter = filter.unwrap_or_default();
+                    let query = format!("SELECT {} FROM {only}{}{filter}", columns(source), name(source));
                     let rows = copy_out(from, &format!("COPY ({query}) TO STDOUT"))?;
                     copy_in(to, &format!("COPY {} ({}) FROM STDIN", name(sink), columns(sink)), rows)?;
                 }

@@ -7,6 +7,7 @@ use super::{PartDone, only};
 use crate::catalog::Table;
 use crate::digest::Format;
 use crate::errors::Failure;
+use crate::large_objects;
 use crate::marker::Marker;
 use crate::pool::Lease;
 use crate::quote::{ident, idents, qualified};
@@ -28,6 +29,16 @@ impl Landing<'_> {
     pub fn begin(&self, marker: &Marker<'_>) -> String {
         let name = qualified(&self.sink.schema, &self.sink.name);
         let mut sql = format!("BEGIN; {}; ", marker.insert());
+        if large_objects::are_in(self.sink) {
+            sql.push_str(&format!(
+                "{}; {}; COPY {} FROM STDIN WITH (FORMAT {})",
+                large_objects::EXIST,
+                large_objects::make_view(self.table.block),
+                large_objects::VIEW,
+                self.format.name()
+            ));
+            return sql;
+        }
         if self.found_rows.is_none() {
             sql.push_str(&format!("SELECT EXISTS (SELECT 1 FROM {}); ", only(&name, self.table.kind == "p")));
         }
@@ -64,6 +75,9 @@ impl Landing<'_> {
     fn end(&self, marker: &Marker<'_>, note: &str) -> String {
         let name = qualified(&self.sink.schema, &self.sink.name);
         let mut sql = String::new();
+        if large_objects::are_in(self.sink) {
+            sql.push_str(&format!("{}; ", large_objects::DROP_VIEW));
+        }
         for trigger in &self.table.triggers {
             let how = if trigger.enabled == "A" { "ENABLE ALWAYS" } else { "ENABLE" };
             sql.push_str(&format!("ALTER TABLE {name} {how} TRIGGER {}; ", ident(&trigger.name)));

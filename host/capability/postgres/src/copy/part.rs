@@ -11,6 +11,7 @@ use super::{Ends, PartDone, Plan, Range};
 use crate::catalog::{Column, Table};
 use crate::errors::Failure;
 use crate::gate;
+use crate::large_objects;
 use crate::marker::{self, Marker};
 use crate::pool::{Lease, Permit};
 use crate::quote::{idents, qualified};
@@ -49,6 +50,9 @@ impl Job<'_> {
             Some(found) => found,
             None => begun.get(2).and_then(|reply| reply.one()) == Some("t"),
         };
+        if found_rows && large_objects::are_in(&self.request.sink) {
+            return Err(large_objects::in_the_way(&self.ends.sink.identity()));
+        }
         let label = self.request.source.label();
         let counter = Counter { progress: self.scope.progress.as_ref(), label: &label };
         let moved = if self.scope.transforms.applies(&label) {
@@ -98,11 +102,12 @@ impl Job<'_> {
             conditions.push(gate::admit_filter(filter)?);
         }
         let only = if request.only && self.ends.table.kind != "p" { "ONLY " } else { "" };
-        let mut sql = format!(
-            "SELECT {} FROM {only}{}",
-            idents(request.source.columns.iter().map(String::as_str)),
-            qualified(&request.source.schema, &request.source.name)
-        );
+        let from = match large_objects::are_in(&request.source) {
+            true => large_objects::ROWS.to_owned(),
+            false => format!("{only}{}", qualified(&request.source.schema, &request.source.name)),
+        };
+        let mut sql =
+            format!("SELECT {} FROM {from}", idents(request.source.columns.iter().map(String::as_str)));
         if !conditions.is_empty() {
             sql.push_str(" WHERE ");
             sql.push_str(&conditions.join(" AND "));

@@ -21,10 +21,11 @@ pub struct Page {
 }
 
 impl Wire {
-    /// Runs `before`, then opens `portal` over `sql` and reads at most `max_rows`: one round trip in all.
-    /// On an error the transaction is aborted.
+    /// Gives the portals `closed` up, runs `before`, then opens `portal` over `sql` and reads at most `max_rows`: one round
+    /// trip in all. On an error the transaction is aborted.
     pub async fn open_portal(
         &mut self,
+        closed: &[String],
         before: &[&str],
         portal: &str,
         sql: &str,
@@ -33,6 +34,9 @@ impl Wire {
     ) -> Result<Page, Failure> {
         let mut out = BytesMut::new();
         let built = (|| -> std::io::Result<()> {
+            for portal in closed {
+                frontend::close(b'P', portal, &mut out)?;
+            }
             for statement in before {
                 whole(statement, &[], &mut out)?;
             }
@@ -82,15 +86,6 @@ impl Wire {
         frontend::sync(&mut out);
         self.send(&out).await?;
         self.page(0, usize::MAX).await
-    }
-
-    /// Gives a portal up.
-    pub async fn close_portal(&mut self, portal: &str) -> Result<(), Failure> {
-        let mut out = BytesMut::new();
-        frontend::close(b'P', portal, &mut out).map_err(|e| self.broken("the query can't be closed", &e))?;
-        frontend::sync(&mut out);
-        self.send(&out).await?;
-        self.page(0, usize::MAX).await.map(drop)
     }
 
     /// Reads up to ReadyForQuery. The first `before` results belong to statements whose rows nobody wants. More than `most`

@@ -28,6 +28,7 @@ impl Wire {
                 stream,
                 inbox: BytesMut::with_capacity(READ),
                 pending_frame: 0,
+                unawaited: 0,
                 backend: None,
                 enlisted: None,
                 at: at.clone(),

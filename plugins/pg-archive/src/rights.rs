@@ -1,0 +1,143 @@
+//! Who owns what an entry makes, and whom its privileges are granted to.
+
+use crate::toc::Entry;
+
+/// What has an owner of its own that a statement can change (`_printTocEntry` in `pg_backup_archiver.c`).
+const OWNED: &[&str] = &[
+    "AGGREGATE",
+    "BLOB",
+    "COLLATION",
+    "CONVERSION",
+    "DOMAIN",
+    "EVENT TRIGGER",
+    "FOREIGN DATA WRAPPER",
+    "FOREIGN TABLE",
+    "FUNCTION",
+    "MATERIALIZED VIEW",
+    "OPERATOR",
+    "OPERATOR CLASS",
+    "OPERATOR FAMILY",
+    "PROCEDURAL LANGUAGE",
+    "PROCEDURE",
+    "PUBLICATION",
+    "SCHEMA",
+    "SEQUENCE",
+    "SERVER",
+    "STATISTICS",
+    "SUBSCRIPTION",
+    "TABLE",
+    "TEXT SEARCH CONFIGURATION",
+    "TEXT SEARCH DICTIONARY",
+    "TYPE",
+    "VIEW",
+];
+
+impl Entry {
+    /// `ALTER TABLE public.users OWNER TO`, where the entry names an owner for what it makes.
+    pub fn alter_owner(&self) -> Option<String> {
+        let owned = OWNED.contains(&self.desc.as_str()) && self.owner.as_ref().is_some_and(|o| !o.is_empty());
+        let drop = self.drop.as_deref().filter(|_| owned)?.trim();
+        // A schema that every database has comes with a comment in the place of a statement.
+        let object = match self.desc.as_str() {
+            "SCHEMA" => format!("SCHEMA {}", quoted(self.tag.as_deref()?)),
+            "BLOB" => format!("LARGE OBJECT {}", self.tag.as_deref()?),
+            _ => {
+                let first = drop.split(";\n").next()?.trim_end_matches(';');
+                let object = first.strip_prefix("DROP ")?;
+                object.strip_suffix(" CASCADE").unwrap_or(object).replacen(" IF EXISTS ", " ", 1)
+            }
+        };
+        Some(format!("ALTER {object} OWNER TO"))
+    }
+}
+
+/// The role that a GRANT or REVOKE names last, as it is called there; none is PUBLIC.
+pub fn grantee(statement: &str) -> Option<String> {
+    let statement = statement.trim_end().trim_end_matches(';').trim_end();
+    let statement = statement.strip_suffix(" WITH GRANT OPTION").unwrap_or(statement);
+    let name = if statement.ends_with('"') {
+        // Back to the quote that isn't one of a pair.
+        let inner = &statement[..statement.len() - 1];
+        let mut start = inner.len();
+        while let Some(at) = inner[..start].rfind('"') {
+            match inner[..at].strip_suffix('"') {
+                Some(before) => start = before.len(),
+                None => {
+                    start = at;
+                    break;
+                }
+            }
+        }
+        inner.get(start + 1..)?.replace("\"\"", "\"")
+    } else {
+        statement.rsplit(' ').next()?.to_owned()
+    };
+    (name != "PUBLIC").then_some(name)
+}
+
+/// Takes a GRANT or REVOKE back: each by the other.
+pub fn reversed(statement: &str) -> Option<String> {
+    let begins =
+        |words: &str| statement.find(words).filter(|at| *at == 0 || statement.starts_with("ALTER DEFAULT "));
+    let ungranted = statement.strip_suffix(" WITH GRANT OPTION").unwrap_or(statement);
+    if let Some(at) = begins("GRANT ") {
+        let to = ungranted.rfind(" TO ")?;
+        let (head, role) = (ungranted.get(at + 6..to)?, ungranted.get(to + 4..)?);
+        return Some(format!("{}REVOKE {head} FROM {role}", &statement[..at]));
+    }
+    let at = begins("REVOKE ")?;
+    let from = statement.rfind(" FROM ")?;
+    let (head, role) = (statement.get(at + 7..from)?, statement.get(from + 6..)?);
+    Some(format!("{}GRANT {head} TO {role}", &statement[..at]))
+}
+
+fn quoted(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if name.chars().all(plain) && name.starts_with(|c: char| !c.is_ascii_digit()) && name != "user" {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toc::Section;
+
+    #[test]
+    fn owners_are_those_of_what_is_dropped() {
+        let of = |desc: &str, tag: &str, drop: &str| {
+            let mut entry = Entry::new(1, desc, tag, Section::PreData);
+            entry.owner = Some("o".to_owned());
+            entry.drop = Some(drop.to_owned());
+            entry.alter_owner()
+        };
+        let found = of("TABLE", "users", "DROP TABLE app.users;\n");
+        assert_eq!(found.as_deref(), Some("ALTER TABLE app.users OWNER TO"));
+        let found = of("TYPE", "label", "DROP TYPE app.label CASCADE;\n");
+        assert_eq!(found.as_deref(), Some("ALTER TYPE app.label OWNER TO"));
+        let found = of("SCHEMA", "public", "-- *not* dropping schema, since initdb creates it\n");
+        assert_eq!(found.as_deref(), Some("ALTER SCHEMA public OWNER TO"));
+        assert_eq!(of("INDEX", "i", "DROP INDEX app.i;\n"), None);
+    }
+
+    #[test]
+    fn grantees_are_read_in_whatever_quotes() {
+        assert_eq!(grantee("GRANT SELECT ON TABLE s.t TO reader;\n").as_deref(), Some("reader"));
+        assert_eq!(
+            grantee("GRANT ALL ON TABLE s.t TO \"a \"\"b\" WITH GRANT OPTION").as_deref(),
+            Some("a \"b")
+        );
+        assert_eq!(grantee("REVOKE ALL ON SCHEMA public FROM PUBLIC"), None);
+        assert_eq!(
+            reversed("ALTER DEFAULT PRIVILEGES FOR ROLE o GRANT SELECT ON TABLES TO r WITH GRANT OPTION")
+                .as_deref(),
+            Some("ALTER DEFAULT PRIVILEGES FOR ROLE o REVOKE SELECT ON TABLES FROM r")
+        );
+        assert_eq!(
+            reversed("REVOKE USAGE ON SCHEMA public FROM PUBLIC").as_deref(),
+            Some("GRANT USAGE ON SCHEMA public TO PUBLIC")
+        );
+    }
+}

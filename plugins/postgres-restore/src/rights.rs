@@ -1,0 +1,57 @@
+//! Owners and privileges of an archive.
+
+use std::collections::BTreeSet;
+
+use godwit_pg_archive::rights::{grantee, reversed};
+use godwit_pg_archive::{Entry, split};
+use godwit_pg_catalog::Rights;
+use godwit_pg_catalog::sql::ident;
+
+use crate::choice::is_privileges;
+use crate::layout::Part;
+
+/// Gives what an entry makes to its owner.
+pub fn owner(entry: &Entry) -> Option<Part<'_>> {
+    let alter = entry.alter_owner()?;
+    let owner = entry.owner.as_deref()?;
+    Some(Part {
+        entry,
+        statements: vec![format!("{alter} {}", ident(owner))],
+        drops: vec![format!("{alter} CURRENT_USER")],
+    })
+}
+
+/// What is granted, without changes of the session's user: each privilege is granted by whoever owns the object by then.
+/// Taken back is only what was granted on things that stay.
+pub fn granted(part: Part<'_>) -> Part<'_> {
+    let is_session = |statement: &String| {
+        statement.starts_with("SET SESSION AUTHORIZATION ")
+            || statement.starts_with("RESET SESSION AUTHORIZATION")
+    };
+    let statements: Vec<String> = part.statements.into_iter().filter(|s| !is_session(s)).collect();
+    let stays = part.entry.desc == "DEFAULT ACL"
+        || part.entry.namespace.as_deref() == Some("pg_catalog")
+        || part.entry.tag.as_deref() == Some("SCHEMA public");
+    let drops = match stays {
+        true => statements.iter().rev().filter_map(|statement| reversed(statement)).collect(),
+        false => Vec::new(),
+    };
+    Part { entry: part.entry, statements, drops }
+}
+
+/// Every role that the entries name, as far as they are restored.
+pub fn roles(entries: &[&Entry], rights: Rights) -> BTreeSet<String> {
+    let mut roles = BTreeSet::new();
+    for entry in entries {
+        if rights.owners && entry.alter_owner().is_some() {
+            roles.extend(entry.owner.clone());
+        }
+        if rights.privileges && is_privileges(entry) {
+            // What can't be read is told when the entry is laid out.
+            let statements = split(entry.definition.as_deref().unwrap_or_default()).unwrap_or_default();
+            let granting = statements.iter().filter(|s| !s.contains(" SESSION AUTHORIZATION"));
+            roles.extend(granting.filter_map(|statement| grantee(statement)));
+        }
+    }
+    roles
+}
