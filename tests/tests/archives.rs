@@ -1,7 +1,11 @@
 //! `postgres-dump` and `postgres-restore` end to end: our archives and scripts by the stock tools, stock archives by us.
 
+#[path = "archives/options.rs"]
+mod options;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use godwit_lab::postgres::{Major, PgServer};
 use godwit_lab::{kinds, sample};
@@ -17,6 +21,8 @@ struct Bench {
     runtime: tokio::runtime::Runtime,
     servers: Vec<PgServer>,
     godwit: Godwit,
+    /// Databases that oracles were made in.
+    oracles: AtomicUsize,
 }
 
 impl Bench {
@@ -29,7 +35,7 @@ impl Bench {
         runtime.block_on(servers[0].create_database(SOURCE)).unwrap();
         let godwit = Godwit::new(PROGRAM).env("GODWIT_INPUT_SOURCE_URL", &servers[0].url(SOURCE));
         std::fs::create_dir(godwit.path("archives")).unwrap();
-        Self { runtime, servers, godwit }
+        Self { runtime, servers, godwit, oracles: AtomicUsize::new(0) }
     }
 
     /// With every kind of object in the source, and vectors where every server has them.
@@ -117,7 +123,8 @@ impl Bench {
 
     /// Schema, rows and sequences are those of the source, as far as the stock tools would have it.
     fn assert_like_source(&self, server: &PgServer, database: &str, context: &str) {
-        let oracle = self.oracle(server, &format!("oracle_of_{database}"));
+        let oracle = format!("oracle_of_{database}_{}", self.oracles.fetch_add(1, Ordering::Relaxed));
+        let oracle = self.oracle(server, &oracle);
         assert_alike(&oracle, &database::dump(server, database), context);
         let lines = |server: &PgServer, database: &str| database::contents(server, database).join("\n");
         assert_alike(&lines(self.source(), SOURCE), &lines(server, database), context);

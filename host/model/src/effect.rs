@@ -278,6 +278,13 @@ pub struct CreateDatabase {
     pub encoding: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
+    /// `libc`, `icu` or `builtin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale_provider: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_limit: Option<i32>,
 }
 
 /// How the data of an archive is compressed.
@@ -290,6 +297,8 @@ pub enum Compression {
     /// The LZ4 frame format.
     Lz4,
     Zstd,
+    /// In a file of its own, which is to become a block of the custom format (RFC 1950).
+    Zlib,
 }
 
 /// A file of rows in COPY text, ended by `\\.` and two empty lines.
@@ -349,6 +358,8 @@ pub enum Piece {
     },
     /// An uncompressed file that this step has dumped into the same slot; removed once it is part of the whole.
     Dumped { path: String },
+    /// Such a file, compressed or not, as a data block of the custom format.
+    Block { path: String, dump_id: i32 },
 }
 
 /// One object's place.

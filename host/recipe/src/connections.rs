@@ -42,6 +42,9 @@ const fn field(name: &'static str, kind: FieldType, required: bool, summary: &'s
 }
 
 const SSL_MODES: &[&str] = &["disable", "prefer", "require", "verify-ca", "verify-full"];
+/// libpq's words for a server's role.
+const ATTRIBUTES: &[&str] = &["any", "read-write", "read-only", "primary", "standby", "prefer-standby"];
+const SECONDS: FieldType = FieldType::Whole { least: 0, most: 100_000 };
 const PORT: FieldType = FieldType::Whole { least: 1, most: 65_535 };
 const BUDGET: FieldType = FieldType::Whole { least: 1, most: 1_000 };
 
@@ -51,9 +54,15 @@ const POSTGRES: &[Field] = &[
         "url",
         FieldType::Url(&["postgres", "postgresql"]),
         false,
-        "A connection string postgres://user:password@host:port/database?sslmode=…; other fields win over its parts.",
+        "A connection string postgres://user:password@host:port/database?sslmode=…, or keywords and values (host=… \
+         dbname=…); other fields win over its parts.",
     ),
-    field("host", FieldType::Text, false, "Host name or address."),
+    field(
+        "host",
+        FieldType::Text,
+        false,
+        "Host name or address; several, with commas between them, are tried in order.",
+    ),
     field("port", PORT, false, "Port; 5432 unless given."),
     field("database", FieldType::Text, false, "Name of the database; the user's unless given."),
     field("user", FieldType::Text, false, "Name of the role."),
@@ -66,6 +75,41 @@ const POSTGRES: &[Field] = &[
     field("service", FieldType::Text, false, "A service whose settings fill what isn't given here."),
     field("servicefile", FieldType::Text, false, "The file that defines the service."),
     field("max_connections", BUDGET, false, "The most connections that are open at once; 4 unless given."),
+    field(
+        "target_session_attrs",
+        FieldType::OneOf(ATTRIBUTES),
+        false,
+        "What a server has to be; any unless given.",
+    ),
+    field(
+        "load_balance_hosts",
+        FieldType::OneOf(&["disable", "random"]),
+        false,
+        "Whether several hosts are tried from any of them on; disable unless given.",
+    ),
+    field("connect_timeout", SECONDS, false, "Seconds until a host is given up; 15 unless given."),
+    field("options", FieldType::Text, false, "Settings of each session: -c name=value …"),
+    field(
+        "lock_timeout",
+        FieldType::Text,
+        false,
+        "How long a statement waits for a lock, such as 30s; for ever unless given.",
+    ),
+    field(
+        "statement_timeout",
+        FieldType::Text,
+        false,
+        "How long a statement may take, such as 2h; for ever unless given.",
+    ),
+    field(
+        "keepalives",
+        FieldType::Whole { least: 0, most: 1 },
+        false,
+        "0 leaves idle connections to the system; 1 unless given.",
+    ),
+    field("keepalives_idle", SECONDS, false, "Seconds until an idle connection is probed; 60 unless given."),
+    field("keepalives_interval", SECONDS, false, "Seconds until it is probed again; 10 unless given."),
+    field("keepalives_count", SECONDS, false, "Probes until it is given up; 6 unless given."),
 ];
 
 const S3: &[Field] = &[
@@ -246,6 +290,18 @@ fn check_field(field: &Field, value: &Json) -> Result<Json, Trouble> {
                         field.name
                     )),
                 ));
+            }
+            if schemes.contains(&"postgres") && credentials::is_conninfo(text) {
+                return match credentials::open_keyword(text) {
+                    Some(keyword) => Err((
+                        "recipe::plain-credential",
+                        format!("holds the `{keyword}` in the open"),
+                        Some(format!(
+                            "declare an input {{ \"type\": \"secret\" }} and write \"{keyword}=${{inputs.…}}\""
+                        )),
+                    )),
+                    None => Ok(value.clone()),
+                };
             }
             // A whole url in one secret can't be looked into; the capability will.
             if !text.starts_with('⟦') {

@@ -166,6 +166,25 @@ pub(crate) fn find(text: &str) -> Option<String> {
         .map(|(name, _)| format!("a url with the parameter `{name}`"))
 }
 
+/// Whether a text is keywords and values as libpq takes them (`host=… dbname=…`), not a url.
+pub(crate) fn is_conninfo(text: &str) -> bool {
+    let first = text.split_once('=').map_or("", |(first, _)| first.trim());
+    !first.is_empty() && first.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+}
+
+/// The keyword of such a text whose value is a credential in the open.
+pub(crate) fn open_keyword(text: &str) -> Option<&'static str> {
+    SECRET_PARAMETERS.iter().copied().find(|keyword| {
+        text.match_indices(keyword).any(|(at, _)| {
+            let (before, after) = (&text[..at], &text[at + keyword.len()..]);
+            let begins = before.chars().next_back().is_none_or(char::is_whitespace);
+            let Some(value) = after.trim_start().strip_prefix('=').map(str::trim_start) else { return false };
+            let value = value.trim_start_matches('\'');
+            begins && !value.starts_with('⟦') && !value.starts_with(char::is_whitespace) && !value.is_empty()
+        })
+    })
+}
+
 /// [`find`] in any text of a JSON value.
 pub(crate) fn find_in(value: &Json) -> Option<String> {
     match value {
@@ -232,6 +251,25 @@ mod tests {
                 back = back.replace(&format!("<{}>", index + 1), value);
             }
             assert_eq!(back, url);
+        }
+    }
+
+    #[test]
+    fn keywords_and_values_hide_their_passwords_too() {
+        for (text, open) in [
+            ("host=h password=fake-word", Some("password")),
+            ("password = 'fake-word' host=h", Some("password")),
+            ("host=h sslpassword=x", Some("sslpassword")),
+            ("host=h password=⟦gws_x⟧ user=u", None),
+            ("host=h password='⟦gws_x⟧' user=u", None),
+            ("host=password.example.com user=password", None),
+            ("host=h password=", None),
+        ] {
+            assert!(is_conninfo(text), "{text}");
+            assert_eq!(open_keyword(text), open, "{text}");
+        }
+        for url in ["postgres://h/x?sslmode=require", "⟦gws_x⟧", "h", "=x"] {
+            assert!(!is_conninfo(url), "{url}");
         }
     }
 

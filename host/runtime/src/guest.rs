@@ -238,7 +238,8 @@ fn held(key: &str, action: &Action) -> u64 {
             .iter()
             .map(|piece| match piece {
                 godwit_model::effect::Piece::Text { bytes } => bytes.len() as u64 + 24,
-                godwit_model::effect::Piece::Dumped { path } => path.len() as u64 + 24,
+                godwit_model::effect::Piece::Dumped { path }
+                | godwit_model::effect::Piece::Block { path, .. } => path.len() as u64 + 24,
             })
             .sum(),
         Action::CopySequences(a) => {

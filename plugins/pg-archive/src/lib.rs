@@ -16,6 +16,6 @@ mod write;
 pub use copy_statement::CopyTarget;
 pub use fault::Fault;
 pub use read::read;
-pub use statements::{SplitFault, split};
+pub use statements::{SplitFault, if_exists, split};
 pub use toc::{Compressed, Created, Data, Entry, Layout, Section, Toc, Version};
 pub use write::write;

@@ -238,9 +238,50 @@ fn is_name_part(byte: u8) -> bool {
     is_name_start(byte) || byte.is_ascii_digit() || byte == b'$'
 }
 
+/// A drop that doesn't mind that the thing isn't there; `desc` is its entry's.
+pub fn if_exists(desc: &str, statement: &str) -> String {
+    let mut text = statement.to_owned();
+    for words in [format!("DROP {desc} "), "ALTER TABLE ".to_owned()] {
+        if let Some(rest) = statement.strip_prefix(&words)
+            && !rest.starts_with("IF EXISTS ")
+        {
+            text = format!("{words}IF EXISTS {rest}");
+        }
+    }
+    // Only behind the table's name, which has a space only inside of quotes.
+    match text.split_once(" DROP CONSTRAINT ") {
+        Some((table, name)) if table.matches('"').count() % 2 == 0 && !name.starts_with("IF EXISTS ") => {
+            format!("{table} DROP CONSTRAINT IF EXISTS {name}")
+        }
+        _ => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_dropped_may_be_gone() {
+        let cases = [
+            ("TABLE", "DROP TABLE public.t", "DROP TABLE IF EXISTS public.t"),
+            ("TABLE", "DROP TABLE IF EXISTS public.t", "DROP TABLE IF EXISTS public.t"),
+            (
+                "FK CONSTRAINT",
+                "ALTER TABLE ONLY public.t DROP CONSTRAINT k",
+                "ALTER TABLE IF EXISTS ONLY public.t DROP CONSTRAINT IF EXISTS k",
+            ),
+            (
+                "DEFAULT",
+                "ALTER TABLE public.\"a DROP CONSTRAINT b\" ALTER c DROP DEFAULT",
+                "ALTER TABLE IF EXISTS public.\"a DROP CONSTRAINT b\" ALTER c DROP DEFAULT",
+            ),
+            ("SEQUENCE OWNED BY", "ALTER SEQUENCE s OWNED BY NONE", "ALTER SEQUENCE s OWNED BY NONE"),
+        ];
+        for (desc, statement, expect) in cases {
+            assert_eq!(if_exists(desc, statement), expect);
+        }
+    }
 
     fn check(sql: &str, expect: &[&str]) {
         assert_eq!(split(sql).unwrap(), expect, "{sql}");

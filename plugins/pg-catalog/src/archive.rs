@@ -1,5 +1,6 @@
 //! What pg_dump calls each kind of object in its archives.
 
+use crate::graph::Node;
 use crate::kind::Kind;
 
 impl Kind {
@@ -69,5 +70,47 @@ impl Kind {
             Self::DefaultPrivileges => ("DEFAULT ACL", 826),
             Self::EventTrigger => ("EVENT TRIGGER", 3466),
         }
+    }
+}
+
+impl Node {
+    /// `desc` and `tag` of its entry.
+    pub fn archive_name(&self) -> (&'static str, String) {
+        // `public.users`, unquoted, of what belongs to a table.
+        let table = self
+            .on
+            .as_deref()
+            .map(|on| on.strip_prefix(&format!("{}.", self.schema)).unwrap_or(on))
+            .unwrap_or_default();
+        // Without what tells it from others of its name: an operator's types, a class's access method.
+        let bare = |end: &str| self.name.split(end).next().unwrap_or_default().to_owned();
+        let tag = match self.kind {
+            Kind::Operator => bare(" ("),
+            Kind::OperatorClass | Kind::OperatorFamily => bare(" using "),
+            Kind::Cast => format!("CAST ({})", self.name),
+            Kind::Transform => format!("TRANSFORM FOR {}", self.name.replacen(" for ", " LANGUAGE ", 1)),
+            Kind::UserMapping => format!("USER MAPPING {} SERVER {table}", self.name),
+            Kind::PublicationTable | Kind::PublicationSchema => format!("{} {table}", self.name),
+            Kind::ViewQuery => format!("{} _RETURN", self.name),
+            Kind::RowSecurity | Kind::ReplicaIdentity => table.to_owned(),
+            Kind::DefaultPrivileges => {
+                let kind = self.name.rsplit(" for ").next().unwrap_or_default();
+                format!("DEFAULT PRIVILEGES FOR {}", kind.to_uppercase())
+            }
+            Kind::Default
+            | Kind::DomainCheck
+            | Kind::Check
+            | Kind::LateCheck
+            | Kind::LateNotNull
+            | Kind::PrimaryKey
+            | Kind::Unique
+            | Kind::Exclusion
+            | Kind::ForeignKey
+            | Kind::Rule
+            | Kind::Trigger
+            | Kind::Policy => format!("{table} {}", self.name),
+            _ => self.name.clone(),
+        };
+        (self.kind.archive_desc(), tag)
     }
 }

@@ -246,6 +246,18 @@ impl Catalog {
         self.relations.iter().find(|r| r.oid == oid)
     }
 
+    /// The names by which patterns know a table: its own, and those of the tables that it is a partition of.
+    pub fn lineage<'a>(&'a self, table: &'a RelationRow) -> Vec<(&'a str, &'a str)> {
+        let mut names = Vec::new();
+        let mut next = Some(table);
+        while let Some(relation) = next {
+            names.push((relation.schema.as_str(), relation.name.as_str()));
+            let root = relation.parents.first().filter(|_| relation.partition);
+            next = root.and_then(|parent| self.relation(*parent));
+        }
+        names
+    }
+
     pub fn columns_of(&self, relation: Oid) -> &[ColumnRow] {
         self.columns.get(&relation).map_or(&[], Vec::as_slice)
     }

@@ -443,6 +443,9 @@ fn left_out(
         return Some(Cause::Skipped);
     }
     let schema = match node.kind {
+        Kind::Extension if !filter.extensions.admit([("", node.name.as_str())]) => {
+            return Some(Cause::Filtered("`extensions` leaves it out".to_owned()));
+        }
         Kind::Schema => &node.name,
         _ if node.schema.is_empty() => return None,
         _ => &node.schema,
@@ -534,6 +537,13 @@ fn keep(nodes: Vec<Node>, out: &BTreeMap<NodeId, Cause>) -> (Vec<Node>, Vec<Left
 }
 
 impl Graph {
+    /// These nodes alone, without what they need: to be compared, not to be made.
+    pub fn only(&self, nodes: &[NodeId]) -> Self {
+        let nodes =
+            nodes.iter().map(|id| Node { needs: BTreeSet::new(), parent: None, ..self.nodes[*id].clone() });
+        Self { version: self.version, nodes: nodes.collect(), ..Self::default() }
+    }
+
     /// How many objects of each kind there are, by the kind's name.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         let mut counts = BTreeMap::new();

@@ -3,6 +3,9 @@
 use godwit_sdk::types::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Catalog;
+use crate::rows::RelationRow;
+
 /// A pattern of a qualified name, `*` standing for any text. Without a dot it is matched against the bare name.
 pub fn matches(pattern: &str, schema: &str, name: &str) -> bool {
     if pattern.contains('.') { glob(pattern, &format!("{schema}.{name}")) } else { glob(pattern, name) }
@@ -53,6 +56,9 @@ pub struct Filter {
     pub schemas: Patterns,
     /// Tables, views and materialized views.
     pub tables: Patterns,
+    /// Tables whose rows are wanted, among those.
+    pub rows: Patterns,
+    pub extensions: Patterns,
 }
 
 impl Filter {
@@ -60,17 +66,28 @@ impl Filter {
         self.schemas.admit([("", schema)])
     }
 
+    /// Whether the rows of a table are wanted.
+    pub fn admits_rows(&self, catalog: &Catalog, table: &RelationRow) -> bool {
+        self.rows.is_empty() || self.rows.admit(catalog.lineage(table))
+    }
+
     /// Fails where a pattern matches nothing: a name was misspelt, and the step would do something else than was meant.
-    pub fn check(&self, schemas: &[&str], tables: &[(&str, &str)]) -> Result<()> {
+    pub fn check(&self, schemas: &[&str], tables: &[(&str, &str)], extensions: &[&str]) -> Result<()> {
         let mut idle = Vec::new();
-        for pattern in self.schemas.include.iter().chain(&self.schemas.exclude) {
-            if !schemas.iter().any(|schema| matches(pattern, "", schema)) {
-                idle.push(format!("schemas `{pattern}`"));
+        for (param, patterns, names) in
+            [("schemas", &self.schemas, schemas), ("extensions", &self.extensions, extensions)]
+        {
+            for pattern in patterns.include.iter().chain(&patterns.exclude) {
+                if !names.iter().any(|name| matches(pattern, "", name)) {
+                    idle.push(format!("{param} `{pattern}`"));
+                }
             }
         }
-        for pattern in self.tables.include.iter().chain(&self.tables.exclude) {
-            if !tables.iter().any(|(schema, name)| matches(pattern, schema, name)) {
-                idle.push(format!("tables `{pattern}`"));
+        for (param, patterns) in [("tables", &self.tables), ("table_data", &self.rows)] {
+            for pattern in patterns.include.iter().chain(&patterns.exclude) {
+                if !tables.iter().any(|(schema, name)| matches(pattern, schema, name)) {
+                    idle.push(format!("{param} `{pattern}`"));
+                }
             }
         }
         if idle.is_empty() {
@@ -117,9 +134,9 @@ mod tests {
     fn a_pattern_that_matches_nothing_is_an_error() {
         let filter = Filter {
             tables: Patterns { include: vec!["public.user".into()], exclude: vec![] },
-            schemas: Patterns::default(),
+            ..Filter::default()
         };
-        let error = filter.check(&["public"], &[("public", "users")]).unwrap_err();
+        let error = filter.check(&["public"], &[("public", "users")], &[]).unwrap_err();
         assert!(error.message().contains("`public.user`"), "{error}");
     }
 }

@@ -4,6 +4,7 @@
 //! else. Queries run with an empty search path; what the server deparses is therefore fully qualified. Columns of
 //! `pg_catalog` that came after PostgreSQL 12 are asked for by version (manual, chapter 53 "System Catalogs").
 
+mod facts;
 mod foreign;
 mod languages;
 mod large_objects;
@@ -12,6 +13,8 @@ mod privileges;
 mod replication;
 mod taken;
 mod text_search;
+
+pub use facts::facts;
 
 use crate::catalog::Rights;
 
@@ -421,12 +424,18 @@ fn unsupported() -> String {
 }
 
 /// What a target has already: rows of `kind`, `name`, `detail`.
-pub fn target() -> String {
+pub fn target(version: u32) -> String {
+    // Which extensions others than superusers may make is known from 13 on.
+    let trusted = if version >= 130_000 { "v.trusted" } else { "false" };
     format!(
         "SELECT 'schema' AS kind, n.nspname::text AS name, NULL::text AS detail FROM pg_namespace n WHERE {USER_SCHEMA} \
          UNION ALL SELECT 'extension', x.extname::text, n.nspname::text FROM pg_extension x \
            JOIN pg_namespace n ON n.oid = x.extnamespace \
          UNION ALL SELECT 'available', a.name::text, a.default_version::text FROM pg_available_extensions a \
+         UNION ALL SELECT 'version', x.extname::text, x.extversion FROM pg_extension x \
+         UNION ALL SELECT 'untrusted', v.name::text, NULL FROM pg_available_extension_versions v \
+           JOIN pg_available_extensions a ON a.name = v.name AND a.default_version = v.version \
+           WHERE v.superuser AND NOT {trusted} \
          UNION ALL SELECT 'role', r.rolname::text, NULL FROM pg_roles r \
          UNION ALL SELECT 'relation', n.nspname || '.' || c.relname, c.relkind::text FROM pg_class c \
            JOIN pg_namespace n ON n.oid = c.relnamespace \

@@ -8,7 +8,7 @@ use crate::catalog::{Catalog, Rights};
 use crate::graph::{Cause, Defaults, Graph, build_with};
 use crate::kind::Kind;
 use crate::pattern::{Filter, Patterns};
-use crate::rows::ConfigTable;
+use crate::rows::{ConfigTable, Oid};
 use crate::sql;
 
 /// Rows that users put into tables of extensions: beside [`Kind::SKIPPABLE`] a name for `skip`.
@@ -71,24 +71,9 @@ impl Reliance {
     }
 }
 
-/// The filter that two selections make.
+/// The filter that selections of schemas and tables make.
 pub fn filter(schemas: &Selection, tables: &Selection) -> Filter {
-    Filter { schemas: schemas.into(), tables: tables.into() }
-}
-
-/// Fails where the params that say which half of a database is meant contradict each other.
-pub fn check_halves(schema_only: bool, data_only: bool, keep: &[String]) -> Result<()> {
-    if schema_only && data_only {
-        return Err(Error::Invalid(
-            "`schema_only` and `data_only` exclude each other; set one of them".into(),
-        ));
-    }
-    if !keep.is_empty() && !data_only {
-        return Err(Error::Invalid(
-            "`keep` names tables of a schema that exists; it belongs to `data_only`, which is not set".into(),
-        ));
-    }
-    Ok(())
+    Filter { schemas: schemas.into(), tables: tables.into(), ..Filter::default() }
 }
 
 /// Fails where `skip` names a kind that can't be left out.
@@ -105,6 +90,15 @@ pub fn check_skip(skip: &[String]) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Fails where a pattern matches nothing in the source.
+pub fn check_filter(filter: &Filter, catalog: &Catalog) -> Result<()> {
+    let schemas: Vec<&str> = catalog.schemas.iter().map(|s| s.name.as_str()).collect();
+    let tables: Vec<(&str, &str)> =
+        catalog.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str())).collect();
+    let extensions: Vec<&str> = catalog.extensions.iter().map(|x| x.name.as_str()).collect();
+    filter.check(&schemas, &tables, &extensions)
 }
 
 /// What a recipe wants of a database.
@@ -131,10 +125,7 @@ pub fn select<H: Host>(
     done: &str,
 ) -> Result<(Graph, Vec<Skipped>)> {
     let Wanted { filter, skip, rows: with_rows, large_objects, defaults } = *wanted;
-    let schemas: Vec<&str> = catalog.schemas.iter().map(|s| s.name.as_str()).collect();
-    let tables: Vec<(&str, &str)> =
-        catalog.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str())).collect();
-    filter.check(&schemas, &tables)?;
+    check_filter(filter, catalog)?;
 
     let mut skipped = Vec::new();
     let mut refused = Vec::new();
@@ -201,6 +192,16 @@ pub fn select<H: Host>(
             refused.join("; ")
         )));
     }
+    if with_rows && !filter.rows.is_empty() {
+        let tables: BTreeSet<Oid> =
+            graph.nodes.iter().filter(|n| n.kind == Kind::Table).map(|n| n.oid).collect();
+        let made = catalog.relations.iter().filter(|r| r.holds_rows() && tables.contains(&r.oid));
+        skipped.extend(made.filter(|table| !filter.admits_rows(catalog, table)).map(|table| Skipped {
+            kind: "rows".to_owned(),
+            name: table.label(),
+            reason: "`table_data` leaves them out".to_owned(),
+        }));
+    }
     for index in catalog.indexes.iter().filter(|i| !i.valid && !i.partitioned && i.constraint.is_none()) {
         let table = catalog.relation(index.relation).map(|r| r.label()).unwrap_or_default();
         skipped.push(Skipped {
@@ -221,7 +222,12 @@ fn is_worth_saying(kind: Kind, cause: &Cause) -> bool {
         Cause::Filtered(_) => {
             matches!(
                 kind,
-                Kind::Schema | Kind::Table | Kind::View | Kind::MaterializedView | Kind::LargeObject
+                Kind::Schema
+                    | Kind::Extension
+                    | Kind::Table
+                    | Kind::View
+                    | Kind::MaterializedView
+                    | Kind::LargeObject
             )
         }
         Cause::Skipped | Cause::Needs(_) | Cause::Withheld(_) => true,

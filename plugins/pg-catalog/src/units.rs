@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use godwit_sdk::host::Host;
 use godwit_sdk::types::{Error, Execute, Mode, Outcome, Result, Undo};
 
+use crate::sql::ident;
+use crate::target::TargetMemo;
+
 /// Effects to a submission: each is one durable commit of the journal.
 const SUBMISSION: usize = 1000;
 /// Relations to a transaction of ANALYZE, which holds its locks to the end.
@@ -30,6 +33,48 @@ impl<W: From<Execute>> Unit<W> {
         let request = Execute { data_dependent: true, ..Execute::atomic(statements, Undo::Nothing) };
         Self { key, after, work: request.into() }
     }
+}
+
+/// What a step does before anything else, as its [`TargetMemo`] has it: roles are made, and room.
+pub fn prelude<W: From<Execute>>(target: &TargetMemo) -> Vec<Unit<W>> {
+    /// Objects to a transaction that drops them: each is locked to its end.
+    const DROPPED: usize = 200;
+    let mut units = Vec::new();
+    if !target.roles.is_empty() {
+        let names = || target.roles.iter().map(|role| ident(role));
+        let mut statements: Vec<String> = names().map(|role| format!("CREATE ROLE {role} NOLOGIN")).collect();
+        if !target.superuser {
+            // To hand something over to a role one has to be a member of it.
+            statements.extend(names().map(|role| format!("GRANT {role} TO CURRENT_USER")));
+        }
+        let undo = Undo::Statements(names().map(|role| format!("DROP ROLE {role}")).collect());
+        units.push(Unit::statements("roles".to_owned(), BTreeSet::new(), statements, undo));
+    }
+    units.extend(chain("clean", &target.clean, DROPPED, &Undo::Irreversible, frontier(&units)));
+    units
+}
+
+/// Statements in transactions of at most `batch`, one after the other.
+pub fn chain<W: From<Execute>>(
+    name: &str,
+    statements: &[String],
+    batch: usize,
+    undo: &Undo,
+    first: BTreeSet<String>,
+) -> Vec<Unit<W>> {
+    let mut after = first;
+    let mut units = Vec::new();
+    for (number, statements) in statements.chunks(batch).enumerate() {
+        let key = format!("{name}/{:04}", number + 1);
+        units.push(Unit::statements(
+            key.clone(),
+            std::mem::take(&mut after),
+            statements.to_vec(),
+            undo.clone(),
+        ));
+        after.insert(key);
+    }
+    units
 }
 
 /// The units that take the planner's statistics of relations, whose names are qualified and quoted.

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_catalog::fill::{self, Trigger};
 use godwit_pg_catalog::pattern::matches;
-use godwit_pg_catalog::selection::Skipped;
-use godwit_pg_catalog::{Catalog, RelationRow, Rights, frontier, sql};
+use godwit_pg_catalog::selection::{Skipped, check_filter};
+use godwit_pg_catalog::{Catalog, Graph, RelationRow, Rights, frontier, sql};
 use godwit_sdk::prelude::*;
 
 use crate::copy::{copied, submit};
 use crate::params::{Outputs, Params};
+use crate::preflight;
 use crate::units::{Unit, Work, copy_key};
 use crate::{SOURCE, TARGET};
 
@@ -24,6 +25,12 @@ pub struct Decision {
     pub skipped: Vec<(String, String, String)>,
 }
 
+impl Decision {
+    pub fn into_skipped(self) -> Vec<Skipped> {
+        self.skipped.into_iter().map(|(kind, name, reason)| Skipped { kind, name, reason }).collect()
+    }
+}
+
 /// One table's transfer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableCopy {
@@ -36,22 +43,33 @@ pub struct TableCopy {
 }
 
 pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
-    let decision = host.memo("data-only", || decide(host, params))?;
-    let units = lay_out(&decision);
+    let catalog = Catalog::read(host, SOURCE)?;
+    let target = preflight::target(host, &catalog, &Graph::default(), &[], params)?;
+    let decision = decision(host, params)?;
+    let mut units = begin(&decision);
+    let rows = frontier(&units);
+    units.extend(sequences(&decision, &rows));
+    units.extend(end(&decision, &decision.views, &rows));
     submit(host, &units, params.consistency())?;
-    let skipped =
-        decision.skipped.into_iter().map(|(kind, name, reason)| Skipped { kind, name, reason }).collect();
     let objects = BTreeMap::from([("table".to_owned(), decision.tables.len() as u64)]);
-    Ok(Outputs { tables: copied(&units), objects, skipped, dropped: Vec::new() })
+    Ok(Outputs {
+        tables: copied(&units),
+        objects,
+        skipped: decision.into_skipped(),
+        dropped: Vec::new(),
+        preflight: target.findings,
+    })
+}
+
+/// What is to be done, decided once.
+pub fn decision<H: Host>(host: &H, params: &Params) -> Result<Decision> {
+    host.memo("data-only", || decide(host, params))
 }
 
 fn decide<H: Host>(host: &H, params: &Params) -> Result<Decision> {
     let (source, target) = Catalog::read_both(host, SOURCE, TARGET, Rights::default())?;
     let filter = params.filter();
-    let schemas: Vec<&str> = source.schemas.iter().map(|s| s.name.as_str()).collect();
-    let names: Vec<(&str, &str)> =
-        source.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str())).collect();
-    filter.check(&schemas, &names)?;
+    check_filter(&filter, &source)?;
     fill::check_keep(&target, &params.keep)?;
     let mut decision = Decision::default();
     if source.large_objects.count > 0 {
@@ -63,11 +81,16 @@ fn decide<H: Host>(host: &H, params: &Params) -> Result<Decision> {
     // (source, target) of each table whose rows move.
     let mut pairs: Vec<(&RelationRow, &RelationRow)> = Vec::new();
     for table in source.relations.iter().filter(|r| r.holds_rows()) {
-        if !filter.schema(&table.schema) || !filter.tables.admit(lineage(&source, table)) {
+        if !filter.schema(&table.schema) || !filter.tables.admit(source.lineage(table)) {
             continue;
         }
         if params.keep.iter().any(|pattern| matches(pattern, &table.schema, &table.name)) {
             let reason = "`keep` leaves the target's rows as they are".to_owned();
+            decision.skipped.push(("rows".to_owned(), table.label(), reason));
+            continue;
+        }
+        if !filter.admits_rows(&source, table) {
+            let reason = "`table_data` leaves them out".to_owned();
             decision.skipped.push(("rows".to_owned(), table.label(), reason));
             continue;
         }
@@ -127,22 +150,8 @@ fn filled(catalog: &Catalog, table: &RelationRow) -> Vec<String> {
     columns.filter(|column| column.generated.is_empty()).map(|column| column.name.clone()).collect()
 }
 
-/// A table and what it is a partition of.
-fn lineage<'a>(catalog: &'a Catalog, table: &'a RelationRow) -> Vec<(&'a str, &'a str)> {
-    let mut names = Vec::new();
-    let mut next = Some(table);
-    while let Some(relation) = next {
-        names.push((relation.schema.as_str(), relation.name.as_str()));
-        next = if relation.partition {
-            relation.parents.first().and_then(|parent| catalog.relation(*parent))
-        } else {
-            None
-        };
-    }
-    names
-}
-
-fn lay_out(decision: &Decision) -> Vec<Unit> {
+/// The units that move the rows, with the triggers off.
+pub fn begin(decision: &Decision) -> Vec<Unit> {
     let mut units: Vec<Unit> = fill::begin(&decision.triggers).into_iter().collect();
     let first: BTreeSet<String> = units.iter().map(|unit| unit.key.clone()).collect();
     let keys: Vec<String> = decision.tables.iter().map(|t| copy_key(&t.schema, &t.name)).collect();
@@ -158,13 +167,19 @@ fn lay_out(decision: &Decision) -> Vec<Unit> {
         };
         units.push(Unit { key: key.clone(), after, work });
     }
-    let all = frontier(&units);
-    if !decision.sequences.is_empty() {
-        let work = Work::Sequences(decision.sequences.clone());
-        units.push(Unit { key: "sequences".to_owned(), after: all.clone(), work });
-    }
+    units
+}
+
+/// The unit that sets the sequences, where there are any.
+pub fn sequences(decision: &Decision, rows: &BTreeSet<String>) -> Option<Unit> {
+    let work = Work::Sequences(decision.sequences.clone());
+    let unit = Unit { key: "sequences".to_owned(), after: rows.clone(), work };
+    (!decision.sequences.is_empty()).then_some(unit)
+}
+
+/// The units after all rows: these views filled, triggers on, statistics taken.
+pub fn end(decision: &Decision, views: &[String], rows: &BTreeSet<String>) -> Vec<Unit> {
     let tables: Vec<String> =
         decision.tables.iter().map(|table| sql::qualified(&table.schema, &table.name)).collect();
-    units.extend(fill::end(&decision.triggers, &decision.views, &tables, &all));
-    units
+    fill::end(&decision.triggers, views, &tables, rows)
 }

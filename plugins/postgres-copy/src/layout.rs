@@ -3,9 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_catalog::index_build::IndexBuild;
-use godwit_pg_catalog::{Catalog, Graph, Kind, NodeId, Oid, Phase, TargetMemo, analyze, frontier, late, sql};
+use godwit_pg_catalog::pattern::Filter;
+use godwit_pg_catalog::sections::Sections;
+use godwit_pg_catalog::{
+    Catalog, Graph, Kind, NodeId, Oid, Phase, TargetMemo, analyze, frontier, late, prelude, sql,
+};
 use godwit_sdk::prelude::*;
 
+use crate::data_only::{self, Decision};
 use crate::params::Params;
 use crate::units::{Unit, Work, copy_key};
 
@@ -28,59 +33,93 @@ pub fn sizes(catalog: &Catalog) -> Sizes {
         .collect()
 }
 
+/// What a layout is made of.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    pub catalog: &'a Catalog,
+    pub graph: &'a Graph,
+    /// Of the whole graph.
+    pub order: &'a [NodeId],
+    /// What is made of it, in that order.
+    pub nodes: &'a [NodeId],
+    pub target: &'a TargetMemo,
+    pub sizes: &'a Sizes,
+    /// How rows go into tables that are there already.
+    pub filled: Option<&'a Decision>,
+}
+
 /// Works out the units of a schema in an order in which each comes after those it waits for.
-pub fn lay_out(
-    catalog: &Catalog,
-    graph: &Graph,
-    order: &[NodeId],
-    params: &Params,
-    target: &TargetMemo,
-    sizes: &Sizes,
-) -> Vec<Unit> {
+pub fn lay_out(given: Given<'_>, params: &Params, sections: Sections) -> Vec<Unit> {
+    let Given { catalog, graph, order, nodes, target, sizes, filled } = given;
+    let units: Vec<Unit> = prelude(target);
     let mut layout = Layout {
         catalog,
         graph,
         target,
         sizes,
         build: &params.index_build,
+        filter: params.filter(),
         labels: catalog.relations.iter().map(|r| (r.oid, r.label())).collect(),
         tables: graph.nodes.iter().filter(|n| n.kind == Kind::Table).map(|n| n.oid).collect(),
         children: children(catalog),
-        units: Vec::new(),
+        begun: frontier(&units),
+        units,
         of_node: BTreeMap::new(),
-        last_before: None,
         copies: BTreeMap::new(),
         indexes: BTreeMap::new(),
     };
     let late = late(&graph.nodes, order);
     let of_phase = |phase: Phase| -> Vec<NodeId> {
-        order
+        nodes
             .iter()
             .copied()
             .filter(|id| graph.nodes[*id].kind.phase() == phase && !late.contains(id))
             .collect()
     };
     layout.before(&of_phase(Phase::Before));
-    if !params.schema_only {
-        layout.large_objects(&of_phase(Phase::After));
-        layout.copies();
+    match filled {
+        Some(decision) => layout.given(decision),
+        None if sections.rows => {
+            layout.large_objects(&of_phase(Phase::After));
+            layout.copies();
+        }
+        None => {}
     }
+    let rows = frontier(&layout.units);
     let views: BTreeSet<Oid> = catalog.relations.iter().filter(|r| r.kind == "m").map(|r| r.oid).collect();
     let (on_views, on_tables): (Vec<_>, Vec<_>) = of_phase(Phase::Index)
         .into_iter()
         .partition(|id| graph.nodes[*id].relation.is_some_and(|relation| views.contains(&relation)));
     layout.indexes(&on_tables);
-    let late: Vec<NodeId> = order.iter().copied().filter(|id| late.contains(id)).collect();
+    let late: Vec<NodeId> = nodes.iter().copied().filter(|id| late.contains(id)).collect();
     layout.late(&late);
     layout.foreign_keys(&of_phase(Phase::ForeignKey));
-    if !params.schema_only {
+    // Without rows there is nothing to fill them from, unless the rows were there before.
+    if sections.after && (sections.rows || !sections.before) {
         layout.refreshes(order);
     }
     layout.indexes(&on_views);
-    layout.after(&of_phase(Phase::After));
-    if !params.schema_only {
-        layout.sequences();
-        layout.analyze();
+    match filled {
+        Some(decision) => {
+            layout.units.extend(data_only::sequences(decision, &rows));
+            let is_left = |view: &&String| {
+                let refresh = format!("REFRESH MATERIALIZED VIEW {view}");
+                !layout.units.iter().any(
+                    |unit| matches!(&unit.work, Work::Execute(request) if request.statements.contains(&refresh)),
+                )
+            };
+            let views: Vec<String> = decision.views.iter().filter(is_left).cloned().collect();
+            let all = frontier(&layout.units);
+            layout.units.extend(data_only::end(decision, &views, &all));
+            layout.after(&of_phase(Phase::After));
+        }
+        None => {
+            layout.after(&of_phase(Phase::After));
+            if sections.rows {
+                layout.sequences();
+                layout.analyze();
+            }
+        }
     }
     layout.units
 }
@@ -101,6 +140,7 @@ struct Layout<'a> {
     target: &'a TargetMemo,
     sizes: &'a Sizes,
     build: &'a IndexBuild,
+    filter: Filter,
     labels: BTreeMap<Oid, String>,
     /// The tables that are made.
     tables: BTreeSet<Oid>,
@@ -108,7 +148,8 @@ struct Layout<'a> {
     units: Vec<Unit>,
     /// The unit that makes a node; for a materialized view, the one that fills it.
     of_node: BTreeMap<NodeId, String>,
-    last_before: Option<String>,
+    /// What everything else waits for: the units that make what rows need, and what comes before those.
+    begun: BTreeSet<String>,
     /// The transfers, by table.
     copies: BTreeMap<Oid, String>,
     /// The units that make a relation's keys and indexes.
@@ -258,7 +299,21 @@ impl Layout<'_> {
     }
 
     fn before(&mut self, nodes: &[NodeId]) {
-        self.last_before = self.chain("before", nodes, BTreeSet::new());
+        if let Some(last) = self.chain("before", nodes, self.begun.clone()) {
+            self.begun = BTreeSet::from([last]);
+        }
+    }
+
+    /// The transfers into tables that are there.
+    fn given(&mut self, decision: &Decision) {
+        for mut unit in data_only::begin(decision) {
+            if let Work::Copy { schema, name, .. } = &unit.work {
+                let table = self.catalog.relations.iter().find(|r| r.schema == *schema && r.name == *name);
+                self.copies.extend(table.map(|table| (table.oid, unit.key.clone())));
+            }
+            unit.after.extend(self.begun.iter().cloned());
+            self.units.push(unit);
+        }
     }
 
     /// The large objects, and what is said of them. Theirs may be the longest transfer of all.
@@ -270,7 +325,7 @@ impl Layout<'_> {
         let key = copy_key(&schema, &name);
         let columns = ["loid", "pageno", "data"].map(str::to_owned).to_vec();
         let work = Work::Copy { schema, name, columns, only: true, filter: None };
-        self.units.push(Unit { key: key.clone(), after: self.last_before.iter().cloned().collect(), work });
+        self.units.push(Unit { key: key.clone(), after: self.begun.clone(), work });
         for id in nodes.iter().filter(|id| self.graph.nodes[**id].kind == Kind::LargeObject) {
             let node = &self.graph.nodes[*id];
             // They are gone whenever the transfer is begun again, and with its undo.
@@ -288,6 +343,7 @@ impl Layout<'_> {
             .relations
             .iter()
             .filter(|r| r.holds_rows() && self.tables.contains(&r.oid))
+            .filter(|r| self.filter.admits_rows(self.catalog, r))
             .collect();
         // The largest first, so that nothing long is begun when all else is done.
         rows.sort_by_key(|r| std::cmp::Reverse(self.sizes.get(&r.label()).copied().unwrap_or(0)));
@@ -303,8 +359,7 @@ impl Layout<'_> {
             let only = self.children.contains_key(&row.oid);
             let (schema, name) = (row.schema.clone(), row.name.clone());
             let work = Work::Copy { schema, name, columns, only, filter: None };
-            let after = self.last_before.iter().cloned().collect();
-            self.units.push(Unit { key: key.clone(), after, work });
+            self.units.push(Unit { key: key.clone(), after: self.begun.clone(), work });
             self.copies.insert(row.oid, key);
         }
         // What extensions bring stays beside it.
@@ -313,8 +368,7 @@ impl Layout<'_> {
             let key = copy_key(&schema, &name);
             let (columns, filter) = (table.columns.clone(), table.filter());
             let work = Work::Copy { schema, name, columns, only: true, filter };
-            let after = self.last_before.iter().cloned().collect();
-            self.units.push(Unit { key, after, work });
+            self.units.push(Unit { key, after: self.begun.clone(), work });
         }
     }
 
@@ -322,7 +376,7 @@ impl Layout<'_> {
     fn rows_of(&self, relation: Oid) -> BTreeSet<String> {
         match self.copies.get(&relation) {
             Some(copy) => BTreeSet::from([copy.clone()]),
-            None => self.last_before.iter().cloned().collect(),
+            None => self.begun.clone(),
         }
     }
 
@@ -394,7 +448,7 @@ impl Layout<'_> {
             nodes.iter().map(|id| &self.graph.nodes[*id]).filter(|n| n.kind.phase() == Phase::Index);
         let mut first: BTreeSet<String> =
             indexed.filter_map(|n| n.relation).flat_map(|relation| self.rows_of(relation)).collect();
-        first.extend(self.last_before.iter().cloned());
+        first.extend(self.begun.iter().cloned());
         self.chain("late", nodes, first);
     }
 
@@ -498,7 +552,7 @@ impl Layout<'_> {
         let of_extensions = self.graph.extension_data.iter().filter(|(_, table)| table.kind == "S");
         sequences.extend(of_extensions.map(|(_, table)| (table.schema.clone(), table.name.clone())));
         if !sequences.is_empty() {
-            let after = self.copies.values().chain(&self.last_before).cloned().collect();
+            let after = self.copies.values().chain(&self.begun).cloned().collect();
             self.units.push(Unit { key: "sequences".to_owned(), after, work: Work::Sequences(sequences) });
         }
     }

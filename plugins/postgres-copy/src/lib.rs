@@ -8,6 +8,7 @@ mod copy;
 mod data_only;
 mod layout;
 mod params;
+mod preflight;
 mod units;
 mod verify;
 
@@ -40,7 +41,7 @@ impl Step for PostgresCopy {
 
     fn apply<H: Host>(host: &H, params: Params) -> Result<Outputs> {
         params.check()?;
-        if params.data_only { data_only::apply(host, &params) } else { copy::apply(host, &params) }
+        if params.sections()?.makes() { copy::apply(host, &params) } else { data_only::apply(host, &params) }
     }
 
     fn verify<H: Host>(host: &H, params: Params, outputs: Outputs) -> Result<Vec<Check>> {

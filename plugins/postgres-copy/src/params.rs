@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use godwit_pg_catalog::Rights;
 use godwit_pg_catalog::index_build::{IndexBuild, check_memory};
 use godwit_pg_catalog::pattern::Filter;
-use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_halves, check_skip, filter};
+use godwit_pg_catalog::preflight::Finding;
+use godwit_pg_catalog::roles::{RoleMap, check_roles};
+use godwit_pg_catalog::sections::{Section, Sections};
+use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_skip, filter};
+use godwit_pg_catalog::{MissingRoles, Rights};
 use godwit_sdk::prelude::*;
 
 /// Params of `postgres-copy`.
@@ -17,6 +20,12 @@ pub struct Params {
     pub schemas: Selection,
     /// Which tables, views and materialized views: `users`, `public.users`, `audit.*`. A partition goes with its root.
     pub tables: Selection,
+    /// Of which tables the rows, too. The others are made and stay empty.
+    pub table_data: Selection,
+    /// Which extensions are made. What needs one that is left out is left out too.
+    pub extensions: Selection,
+    /// Which sections, in pg_dump's words. Default: all.
+    pub sections: Vec<Section>,
     /// The schema alone, without rows.
     pub schema_only: bool,
     /// The rows alone, into tables that are there; columns are matched by name.
@@ -25,6 +34,12 @@ pub struct Params {
     pub owners: bool,
     /// What is granted too, to roles that have to be there, and default privileges.
     pub privileges: bool,
+    /// Roles of the source, and those of the target that stand for them.
+    pub roles: RoleMap,
+    /// Makes the roles that are named and that the target lacks, as roles that can't log in.
+    pub create_roles: bool,
+    /// Drops what the target has under the names of what is made, first. Nothing brings it back.
+    pub clean: bool,
     /// Kinds of objects to leave out, such as `trigger` or `event trigger`.
     pub skip: Vec<String>,
     /// With `data_only`: tables whose rows in the target stay as they are, such as `alembic_version`.
@@ -35,19 +50,43 @@ pub struct Params {
 impl Params {
     /// Checks what the JSON Schema can't say.
     pub fn check(&self) -> Result<()> {
-        check_halves(self.schema_only, self.data_only, &self.keep)?;
-        if self.data_only && (self.owners || self.privileges) {
+        let sections = self.sections()?;
+        if !sections.after && (self.owners || self.privileges) {
             return Err(Error::Invalid(
-                "`owners` and `privileges` are of objects that are made; they don't go with `data_only`"
+                "`owners` and `privileges` are of objects that are made, and told after all rows; they don't go with \
+                 `data_only`, or `sections` without `post-data`"
                     .into(),
             ));
         }
+        if self.clean && !sections.makes() {
+            return Err(Error::Invalid(
+                "`clean` makes room for objects that are made; it doesn't go with `data_only`, which makes none".into(),
+            ));
+        }
+        if !sections.rows && (!self.table_data.include.is_empty() || !self.table_data.exclude.is_empty()) {
+            return Err(Error::Invalid(
+                "`table_data` chooses among rows, and no rows are copied; leave it out".into(),
+            ));
+        }
+        check_roles(&self.roles)?;
         check_skip(&self.skip)?;
         check_memory("index_build.memory", self.index_build.memory.as_deref())
     }
 
     pub fn filter(&self) -> Filter {
-        filter(&self.schemas, &self.tables)
+        Filter {
+            rows: (&self.table_data).into(),
+            extensions: (&self.extensions).into(),
+            ..filter(&self.schemas, &self.tables)
+        }
+    }
+
+    pub fn sections(&self) -> Result<Sections> {
+        Sections::of(&self.sections, self.schema_only, self.data_only, &self.keep)
+    }
+
+    pub fn missing_roles(&self) -> MissingRoles {
+        if self.create_roles { MissingRoles::Make } else { MissingRoles::Refuse }
     }
 
     pub fn skipped(&self) -> BTreeSet<String> {
@@ -82,4 +121,7 @@ pub struct Outputs {
     pub skipped: Vec<Skipped>,
     /// What is never carried over.
     pub dropped: Vec<String>,
+    /// What was found before anything was touched, and didn't stand in the way.
+    #[serde(default)]
+    pub preflight: Vec<Finding>,
 }

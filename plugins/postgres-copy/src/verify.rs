@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use godwit_pg_catalog::sections::Sections;
 use godwit_pg_catalog::selection::Reliance;
 use godwit_pg_catalog::{
-    Catalog, Difference, Kind, SequenceState, build, compare, evidence, sequence_states,
+    Catalog, Difference, Kind, SequenceState, build, compare, evidence, sequence_states, sort,
 };
 use godwit_sdk::prelude::*;
 
@@ -18,24 +19,39 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
         .map(|table| (format!("{}.{}", table.schema, table.name), table.key.clone()))
         .collect();
     let mut checks = evidence::rows(host, &tables)?;
-    let (source, target) = Catalog::read_both(host, SOURCE, TARGET, params.rights())?;
-    if !params.data_only {
-        checks.extend(definitions(&source, &target, params));
+    let (mut source, target) = Catalog::read_both(host, SOURCE, TARGET, params.rights())?;
+    source.rename_roles(&params.roles)?;
+    let sections = params.sections()?;
+    if sections.makes() {
+        checks.extend(definitions(&source, &target, params, sections)?);
     }
-    if !params.schema_only {
+    if sections.rows {
         checks.push(sequences(host, &source, params)?);
     }
     Ok(checks)
 }
 
 /// One check for each kind of object.
-fn definitions(source: &Catalog, target: &Catalog, params: &Params) -> Vec<Check> {
+fn definitions(
+    source: &Catalog,
+    target: &Catalog,
+    params: &Params,
+    sections: Sections,
+) -> Result<Vec<Check>> {
     let filter = params.filter();
     let mut skip = params.skipped();
-    if params.schema_only {
+    if !sections.rows || sections.fills() {
         skip.insert(Kind::LargeObject.name().to_owned());
     }
-    let ours = build(source, &filter, &skip);
+    let mut ours = build(source, &filter, &skip);
+    if sections != Sections::ALL {
+        // Sorting may take views apart; they are compared whole.
+        let mut sorted = ours.clone();
+        let order = sort(&mut sorted)?;
+        let mut nodes = sections.nodes(&sorted, &order);
+        nodes.retain(|id| *id < ours.nodes.len());
+        ours = ours.only(&nodes);
+    }
     let theirs = build(target, &Default::default(), &skip);
     let mut found: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut doubtful: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -47,7 +63,7 @@ fn definitions(source: &Catalog, target: &Catalog, params: &Params) -> Vec<Check
     for node in &ours.nodes {
         *counts.entry(node.kind.name()).or_default() += 1;
     }
-    counts
+    Ok(counts
         .into_iter()
         .map(|(kind, count)| {
             let name = format!("definitions: {kind}");
@@ -57,7 +73,7 @@ fn definitions(source: &Catalog, target: &Catalog, params: &Params) -> Vec<Check
                 (None, None) => Check::passed(name).detail(format!("{count} alike")),
             }
         })
-        .collect()
+        .collect())
 }
 
 /// The next value of each sequence, which the source's own writers move on unless it is frozen.

@@ -14,7 +14,8 @@ fn host(created: bool) -> MockHost {
             query.sql.contains("current_database()").then(|| {
                 Ok(vec![json!({
                     "name": "users", "owner": "admin", "encoding": "UTF8",
-                    "encoding_fits": fits, "collate": "C", "ctype": "C",
+                    "encoding_fits": fits, "collate": "C", "ctype": "C", "provider": "c", "own_locale": null,
+                    "connection_limit": -1,
                 })])
             })
         },
@@ -40,12 +41,38 @@ fn one_effect_says_whether_the_database_was_made() {
         let params = json!({ "owner": "admin", "encoding": "UTF8", "locale": "C" });
         assert_eq!(mock::apply::<PostgresDatabase>(&host, &params).unwrap(), Outputs { created });
         let some = |text: &str| Some(text.to_owned());
-        let options = DatabaseOptions { owner: some("admin"), encoding: some("UTF8"), locale: some("C") };
+        let options = DatabaseOptions {
+            owner: some("admin"),
+            encoding: some("UTF8"),
+            locale: some("C"),
+            ..DatabaseOptions::default()
+        };
         let submitted = host.submitted();
         assert_eq!(submitted.len(), 1);
         assert_eq!(submitted[0].request, Request::CreateDatabase { slot: TARGET.to_owned(), options });
         assert!(failures(&host, &params).is_empty());
     }
+}
+
+#[test]
+fn providers_templates_and_limits_are_handed_on() {
+    let host = host(true);
+    let params = json!({
+        "locale_provider": "icu", "locale": "de-DE", "template": "template0", "connection_limit": 5
+    });
+    mock::apply::<PostgresDatabase>(&host, &params).unwrap();
+    let Request::CreateDatabase { options, .. } = &host.submitted()[0].request else { panic!("no database") };
+    assert_eq!((options.locale_provider.as_deref(), options.locale.as_deref()), (Some("icu"), Some("de-DE")));
+    assert_eq!((options.template.as_deref(), options.connection_limit), (Some("template0"), Some(5)));
+    let found = failures(&host, &params);
+    assert_eq!(
+        found,
+        [
+            "locale provider: users has another locale provider than icu (`c`)",
+            "locale: users has LC_COLLATE C and LC_CTYPE C, not de-DE",
+            "connection limit: users may have -1 sessions, not 5",
+        ]
+    );
 }
 
 #[test]
@@ -90,7 +117,12 @@ fn a_database_that_is_gone_fails_verification() {
 
 #[test]
 fn empty_and_unknown_params_are_refused() {
-    for params in [json!({ "owner": " " }), json!({ "template": "template0" })] {
+    for params in [
+        json!({ "owner": " " }),
+        json!({ "tablespace": "fast" }),
+        json!({ "locale_provider": "icu" }),
+        json!({ "connection_limit": -2 }),
+    ] {
         let host = host(true);
         let error = mock::apply::<PostgresDatabase>(&host, &params).unwrap_err();
         assert!(matches!(error, Error::Invalid(_)), "{error:?}");

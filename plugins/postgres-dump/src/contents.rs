@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_archive::{Data, Entry, Section};
+use godwit_pg_catalog::sections::Sections;
 use godwit_pg_catalog::{Catalog, Graph, Kind, Node, NodeId, Oid, Phase, late, sql};
 
 use crate::rights::{Owners, acl_tag};
@@ -30,20 +31,13 @@ pub struct TableRows {
     pub filter: Option<String>,
 }
 
-/// What belongs into the archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parts {
-    pub schema: bool,
-    pub rows: bool,
-}
-
 /// Works out the entries of a sorted graph. `tables` are the relations that hold rows, in the order of their files.
 pub fn contents(
     catalog: &Catalog,
     graph: &Graph,
     order: &[NodeId],
     tables: &[Oid],
-    parts: Parts,
+    sections: Sections,
 ) -> Contents {
     let late = late(&graph.nodes, order);
     let is_before = |id: &NodeId| {
@@ -63,22 +57,22 @@ pub fn contents(
     };
     writer.settings();
     let appended = writer.replica_identities();
-    if parts.schema {
+    if sections.before {
         for id in before {
             writer.node(id, Section::PreData, &appended);
         }
     }
-    if parts.rows {
+    if sections.rows {
         writer.rows(tables);
         writer.positions();
     }
-    if parts.schema {
+    if sections.after {
         let (after, keys): (Vec<NodeId>, Vec<NodeId>) =
             later.into_iter().partition(|id| graph.nodes[*id].kind.phase() == Phase::After);
         for id in keys {
             writer.node(id, Section::PostData, &appended);
         }
-        if parts.rows {
+        if sections.rows || !sections.before {
             writer.refreshes(order);
         }
         for id in after {
@@ -188,7 +182,7 @@ impl Writer<'_> {
             node.create.iter().filter(|s| !is_comment(s) && !is_attachment(s)).collect();
         definition.extend(appended.get(&id).into_iter().flatten());
 
-        let (desc, tag) = name(node);
+        let (desc, tag) = node.archive_name();
         let mut entry = self.new_entry(desc, &tag, section);
         entry.catalog = node.kind.catalog_oid();
         entry.oid = node.oid;
@@ -404,46 +398,6 @@ pub fn copy_statement(schema: &str, name: &str, columns: &[String]) -> String {
 
 fn text(statements: impl IntoIterator<Item = String>) -> String {
     statements.into_iter().map(|statement| statement + ";\n").collect()
-}
-
-/// pg_dump's name for the kind, and the tag.
-fn name(node: &Node) -> (&'static str, String) {
-    // `public.users`, unquoted, of what belongs to a table.
-    let table = node
-        .on
-        .as_deref()
-        .map(|on| on.strip_prefix(&format!("{}.", node.schema)).unwrap_or(on))
-        .unwrap_or_default();
-    // Without what tells it from others of its name: an operator's types, a class's access method.
-    let bare = |end: &str| node.name.split(end).next().unwrap_or_default().to_owned();
-    let tag = match node.kind {
-        Kind::Operator => bare(" ("),
-        Kind::OperatorClass | Kind::OperatorFamily => bare(" using "),
-        Kind::Cast => format!("CAST ({})", node.name),
-        Kind::Transform => format!("TRANSFORM FOR {}", node.name.replacen(" for ", " LANGUAGE ", 1)),
-        Kind::UserMapping => format!("USER MAPPING {} SERVER {table}", node.name),
-        Kind::PublicationTable | Kind::PublicationSchema => format!("{} {table}", node.name),
-        Kind::ViewQuery => format!("{} _RETURN", node.name),
-        Kind::RowSecurity | Kind::ReplicaIdentity => table.to_owned(),
-        Kind::DefaultPrivileges => {
-            let kind = node.name.rsplit(" for ").next().unwrap_or_default();
-            format!("DEFAULT PRIVILEGES FOR {}", kind.to_uppercase())
-        }
-        Kind::Default
-        | Kind::DomainCheck
-        | Kind::Check
-        | Kind::LateCheck
-        | Kind::LateNotNull
-        | Kind::PrimaryKey
-        | Kind::Unique
-        | Kind::Exclusion
-        | Kind::ForeignKey
-        | Kind::Rule
-        | Kind::Trigger
-        | Kind::Policy => format!("{table} {}", node.name),
-        _ => node.name.clone(),
-    };
-    (node.kind.archive_desc(), tag)
 }
 
 fn namespace(node: &Node) -> Option<String> {

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use godwit_pg_archive::{Created, Entry, Layout, Toc, write};
+use godwit_pg_archive::{Created, Data, Entry, Layout, Toc, write};
+use godwit_pg_catalog::facts::Facts;
+use godwit_pg_catalog::preflight::{Finding, conclude, of_source};
+use godwit_pg_catalog::sections::Sections;
 use godwit_pg_catalog::selection::{Wanted, dropped, select};
 use godwit_pg_catalog::{
     Catalog, Defaults, Graph, Kind, Oid, RelationRow, Unit, fill, sequence_positions, sort, submit,
 };
 use godwit_sdk::prelude::*;
 
-use crate::contents::{Contents, Parts, TableRows, contents};
+use crate::contents::{Contents, TableRows, contents};
 use crate::params::{DumpedTable, Format, Outputs, Params};
 use crate::script::script;
 use crate::{ARCHIVE, SOURCE, WHOLE};
@@ -17,21 +20,23 @@ use crate::{ARCHIVE, SOURCE, WHOLE};
 pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     // Decided once: the step's own files would be in the way of a resumed call.
     host.memo("vacant", || vacant(host, params))?;
-    let catalog = Catalog::read_with(host, SOURCE, params.rights())?;
+    let mut catalog = Catalog::read_with(host, SOURCE, params.rights())?;
+    catalog.rename_roles(&params.roles)?;
     let skip: BTreeSet<String> = params.skip.iter().cloned().collect();
     // `pg_restore -t` makes a table without its sequence.
+    let sections = params.sections()?;
     let wanted = Wanted {
         filter: &params.filter(),
         skip: &skip,
-        rows: !params.schema_only,
+        rows: sections.rows,
         large_objects: false,
         defaults: Defaults::Apart,
     };
     let (mut graph, skipped) = select(host, SOURCE, &catalog, &wanted, "dumped")?;
     let order = sort(&mut graph)?;
     let tables = tables(host, &catalog, &graph, params)?;
-    let parts = Parts { schema: !params.data_only, rows: !params.schema_only };
-    let mut contents = contents(&catalog, &graph, &order, &tables, parts);
+    let preflight = host.memo("preflight", || preflight(host, &catalog, &tables, sections))?;
+    let mut contents = contents(&catalog, &graph, &order, &tables, sections);
 
     let units: Vec<Unit<&TableRows>> = contents
         .tables
@@ -56,9 +61,25 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         tables: contents.tables.iter().map(dumped).collect(),
         rows,
         bytes,
-        objects: if params.data_only { BTreeMap::new() } else { counts(&graph) },
+        objects: counts(&graph.only(&sections.nodes(&graph, &order))),
         skipped,
         dropped: dropped(params.rights()),
+        preflight,
+    })
+}
+
+/// What is found at the source before anything is written.
+fn preflight<H: Host>(
+    host: &H,
+    catalog: &Catalog,
+    tables: &[Oid],
+    sections: Sections,
+) -> Result<Vec<Finding>> {
+    let facts = Facts::read(host, SOURCE, catalog.version)?;
+    let of_rows = tables.iter().filter_map(|oid| catalog.relation(*oid));
+    let unlogged: Vec<String> = of_rows.filter(|r| r.persistence == "u").map(RelationRow::label).collect();
+    conclude(host, of_source(&facts, &unlogged, sections.rows), |why| {
+        format!("the source can't be dumped: {why}; nothing was written")
     })
 }
 
@@ -87,9 +108,13 @@ fn vacant<H: Host>(host: &H, params: &Params) -> Result<bool> {
 /// point at.
 fn tables<H: Host>(host: &H, catalog: &Catalog, graph: &Graph, params: &Params) -> Result<Vec<Oid>> {
     let made: BTreeSet<Oid> = graph.nodes.iter().filter(|n| n.kind == Kind::Table).map(|n| n.oid).collect();
-    let tables: Vec<&RelationRow> =
-        catalog.relations.iter().filter(|r| r.holds_rows() && made.contains(&r.oid)).collect();
-    if !params.data_only {
+    let filter = params.filter();
+    let tables: Vec<&RelationRow> = catalog
+        .relations
+        .iter()
+        .filter(|r| r.holds_rows() && made.contains(&r.oid) && filter.admits_rows(catalog, r))
+        .collect();
+    if !params.sections()?.fills() {
         return Ok(tables.into_iter().map(|table| table.oid).collect());
     }
     match fill::order(catalog, &tables) {
@@ -118,10 +143,11 @@ fn file(params: &Params, table: &TableRows) -> String {
                 Compression::Gzip => ".gz",
                 Compression::Lz4 => ".lz4",
                 Compression::Zstd => ".zst",
+                Compression::Zlib => ".z",
             };
             params.below(&format!("{}.dat{suffix}", table.dump_id))
         }
-        Format::Plain => format!("{}.{}.rows", params.path, table.dump_id),
+        Format::Custom | Format::Plain => format!("{}.{}.rows", params.path, table.dump_id),
     }
 }
 
@@ -147,29 +173,73 @@ fn seal<H: Host>(host: &H, params: &Params, key: &str, contents: &Contents) -> R
     let origin = origin(host)?;
     match params.format {
         Format::Directory => {
-            let (version, compressed) = params.version();
-            let mut toc = Toc::new(version, Layout::Directory);
-            toc.compressed = compressed;
-            toc.created = origin.created();
-            toc.database = Some(origin.database);
-            toc.server_version = Some(origin.server);
-            toc.dump_version = Some(format!("godwit {}", env!("CARGO_PKG_VERSION")));
-            toc.entries = contents.entries.clone();
-            let bytes = write(&toc)
-                .map_err(|fault| Error::Failed(format!("the table of contents can't be written: {fault}")))?;
-            host.seal_archive(ARCHIVE, key, &params.below("toc.dat"), vec![Piece::Text(bytes)])
+            let toc = toc(params, contents, origin, Layout::Directory)?;
+            host.seal_archive(ARCHIVE, key, &params.below("toc.dat"), vec![Piece::Text(toc)])
+        }
+        Format::Custom => {
+            let contents = located(host, params, contents, &origin)?;
+            let mut pieces = vec![Piece::Text(toc(params, &contents, origin, Layout::Custom)?)];
+            let of_table =
+                |table: &TableRows| Piece::Block { path: file(params, table), dump_id: table.dump_id };
+            pieces.extend(contents.tables.iter().map(of_table));
+            host.seal_archive(ARCHIVE, key, &params.path, pieces)
         }
         Format::Plain => {
             let files: BTreeMap<i32, String> =
                 contents.tables.iter().map(|table| (table.dump_id, file(params, table))).collect();
             let of_entry = |entry: &Entry| files.get(&entry.dump_id).cloned();
-            host.seal_archive(ARCHIVE, key, &params.path, script(&contents.entries, &origin.server, of_entry))
+            host.seal_archive(
+                ARCHIVE,
+                key,
+                &params.path,
+                script(&contents.entries, &origin.server, params.cleaning(), of_entry),
+            )
         }
     }
 }
 
+/// The bytes of a table of contents.
+fn toc(params: &Params, contents: &Contents, origin: Origin, layout: Layout) -> Result<Vec<u8>> {
+    let (version, compressed) = params.version();
+    let mut toc = Toc::new(version, layout);
+    toc.compressed = compressed;
+    toc.created = origin.created();
+    toc.database = Some(origin.database);
+    toc.server_version = Some(origin.server);
+    toc.dump_version = Some(format!("godwit {}", env!("CARGO_PKG_VERSION")));
+    toc.entries = contents.entries.clone();
+    write(&toc).map_err(|fault| Error::Failed(format!("the table of contents can't be written: {fault}")))
+}
+
+/// The contents of a file of the custom format, with the place of each block: behind the table of contents, whose length
+/// doesn't depend on what the places are. A file that has become part of the whole already takes none: then the whole is
+/// there, and isn't written again.
+fn located<H: Host>(host: &H, params: &Params, contents: &Contents, origin: &Origin) -> Result<Contents> {
+    let mut located = contents.clone();
+    let mut places: BTreeMap<i32, u64> = contents.tables.iter().map(|table| (table.dump_id, 0)).collect();
+    let place = |contents: &mut Contents, places: &BTreeMap<i32, u64>| {
+        for entry in &mut contents.entries {
+            if let Some(offset) = places.get(&entry.dump_id) {
+                entry.data = Data::At(*offset);
+            }
+        }
+    };
+    place(&mut located, &places);
+    if host.mode() == Mode::Plan {
+        return Ok(located);
+    }
+    let mut offset = toc(params, &located, origin.clone(), Layout::Custom)?.len() as u64;
+    for table in &contents.tables {
+        places.insert(table.dump_id, offset);
+        let size = host.stat_file(ARCHIVE, &file(params, table))?.map_or(0, |there| there.size);
+        offset += block_size(size);
+    }
+    place(&mut located, &places);
+    Ok(located)
+}
+
 /// What the source says of itself, and the time there.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Origin {
     database: String,
     server: String,

@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 use godwit_pg_archive::{Compressed, Version};
 use godwit_pg_catalog::Rights;
 use godwit_pg_catalog::pattern::Filter;
-use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_halves, check_skip, filter};
+use godwit_pg_catalog::preflight::Finding;
+use godwit_pg_catalog::roles::{RoleMap, check_roles};
+use godwit_pg_catalog::sections::{Section, Sections};
+use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_skip, filter};
 use godwit_sdk::prelude::*;
+
+use crate::script::Cleaning;
 
 /// What is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -15,6 +20,8 @@ pub enum Format {
     /// A folder as `pg_dump -Fd` makes it, for `pg_restore` and for `postgres-restore`.
     #[default]
     Directory,
+    /// One file as `pg_dump -Fc` makes it, likewise.
+    Custom,
     /// A script, for `psql -v ON_ERROR_STOP=1`.
     Plain,
 }
@@ -49,7 +56,7 @@ pub enum ArchiveVersion {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// The folder, or with `format` `plain` the file, that is made; relative to the slot's folder. A folder may be there if
+    /// The folder, or with `format` `custom` or `plain` the file, that is made; relative to the slot's folder. A folder may be there if
     /// it is empty.
     pub path: String,
     #[serde(default)]
@@ -68,18 +75,36 @@ pub struct Params {
     /// Which tables, views and materialized views: `users`, `public.users`, `audit.*`. A partition goes with its root.
     #[serde(default)]
     pub tables: Selection,
+    /// Of which tables the rows, too. The others are made and stay empty.
+    #[serde(default)]
+    pub table_data: Selection,
+    /// Which extensions are made.
+    #[serde(default)]
+    pub extensions: Selection,
+    /// Which sections, in pg_dump's words. Default: all.
+    #[serde(default)]
+    pub sections: Vec<Section>,
     /// The schema alone, without rows.
     #[serde(default)]
     pub schema_only: bool,
     /// The rows alone.
     #[serde(default)]
     pub data_only: bool,
+    /// With `format` `plain`: the script drops what it makes, first. An archive leaves that to `pg_restore --clean`.
+    #[serde(default)]
+    pub clean: bool,
+    /// With `clean`: what isn't there is no error.
+    #[serde(default)]
+    pub if_exists: bool,
     /// Who owns what.
     #[serde(default)]
     pub owners: bool,
     /// What is granted, and default privileges.
     #[serde(default)]
     pub privileges: bool,
+    /// Roles of the source, and those that stand for them in the archive.
+    #[serde(default)]
+    pub roles: RoleMap,
     /// Kinds of objects to leave out, such as `trigger` or `event trigger`.
     #[serde(default)]
     pub skip: Vec<String>,
@@ -93,7 +118,24 @@ impl Params {
                 "`path` is empty; name the folder or file that is to be made, such as `backup`".into(),
             ));
         }
-        check_halves(self.schema_only, self.data_only, &[])?;
+        let sections = self.sections()?;
+        if !sections.rows && (!self.table_data.include.is_empty() || !self.table_data.exclude.is_empty()) {
+            return Err(Error::Invalid(
+                "`table_data` chooses among rows, and no rows are dumped; leave it out".into(),
+            ));
+        }
+        if self.clean && (self.format != Format::Plain || !sections.before) {
+            return Err(Error::Invalid(
+                "`clean` writes statements that drop what a script makes; it takes `format` `plain`, and objects that are \
+                 made. Archives are cleaned for by whoever restores them"
+                    .into(),
+            ));
+        }
+        if self.if_exists && !self.clean {
+            return Err(Error::Invalid(
+                "`if_exists` is of the statements that `clean` writes; set that too".into(),
+            ));
+        }
         if self.format == Format::Plain {
             if self.compression.is_some_and(|method| method != Method::None) {
                 return Err(Error::Invalid(
@@ -115,6 +157,7 @@ impl Params {
                     .into(),
             ));
         }
+        check_roles(&self.roles)?;
         check_skip(&self.skip)
     }
 
@@ -123,12 +166,28 @@ impl Params {
     }
 
     pub fn filter(&self) -> Filter {
-        filter(&self.schemas, &self.tables)
+        Filter {
+            rows: (&self.table_data).into(),
+            extensions: (&self.extensions).into(),
+            ..filter(&self.schemas, &self.tables)
+        }
+    }
+
+    pub fn sections(&self) -> Result<Sections> {
+        Sections::of(&self.sections, self.schema_only, self.data_only, &[])
+    }
+
+    pub fn cleaning(&self) -> Cleaning {
+        match (self.clean, self.if_exists) {
+            (false, _) => Cleaning::None,
+            (true, false) => Cleaning::Drop,
+            (true, true) => Cleaning::IfExists,
+        }
     }
 
     fn method(&self) -> Method {
         self.compression.unwrap_or(match self.format {
-            Format::Directory => Method::Gzip,
+            Format::Directory | Format::Custom => Method::Gzip,
             Format::Plain => Method::None,
         })
     }
@@ -136,6 +195,8 @@ impl Params {
     pub fn compression(&self) -> Compression {
         match self.method() {
             Method::None => Compression::None,
+            // Blocks hold zlib, where files hold gzip.
+            Method::Gzip if self.format == Format::Custom => Compression::Zlib,
             Method::Gzip => Compression::Gzip,
             Method::Lz4 => Compression::Lz4,
             Method::Zstd => Compression::Zstd,
@@ -198,4 +259,7 @@ pub struct Outputs {
     pub skipped: Vec<Skipped>,
     /// What is never dumped.
     pub dropped: Vec<String>,
+    /// What was found before anything was written, and didn't stand in the way.
+    #[serde(default)]
+    pub preflight: Vec<Finding>,
 }

@@ -1,6 +1,6 @@
 //! An archive as a script for psql.
 
-use godwit_pg_archive::Entry;
+use godwit_pg_archive::{Entry, if_exists};
 use godwit_pg_catalog::sql::ident;
 use godwit_sdk::types::Piece;
 
@@ -17,14 +17,37 @@ SET client_min_messages = warning;
 SET row_security = off;
 ";
 
+/// Whether a script drops first what it makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleaning {
+    None,
+    /// What isn't there is an error.
+    Drop,
+    IfExists,
+}
+
 /// The pieces of a script: text, and between them the rows of the entries that `file` knows a file for.
-pub fn script(entries: &[Entry], server: &str, file: impl Fn(&Entry) -> Option<String>) -> Vec<Piece> {
+pub fn script(
+    entries: &[Entry],
+    server: &str,
+    cleaning: Cleaning,
+    file: impl Fn(&Entry) -> Option<String>,
+) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut text = format!(
         "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version {}\n-- Dumped by godwit {}\n\n{SETTINGS}\n",
         one_line(server),
         env!("CARGO_PKG_VERSION")
     );
+    for entry in entries.iter().rev().filter(|_| cleaning != Cleaning::None) {
+        // What was written for this archive was written by this plugin: a statement to a line.
+        for statement in entry.drop.iter().flat_map(|drop| drop.split_inclusive(";\n")) {
+            text += &match cleaning {
+                Cleaning::IfExists => tolerant(&entry.desc, statement),
+                _ => statement.to_owned(),
+            };
+        }
+    }
     for entry in entries.iter().filter(|entry| !is_setting(entry)) {
         // Titles stand in comments, which end with the line: a name with a line break must not get out of one.
         text += &format!("--\n-- {}\n--\n\n", one_line(&entry.title()));
@@ -46,6 +69,17 @@ pub fn script(entries: &[Entry], server: &str, file: impl Fn(&Entry) -> Option<S
     text += "--\n-- PostgreSQL database dump complete\n--\n\n";
     pieces.push(Piece::Text(text.into_bytes()));
     pieces
+}
+
+/// A statement that doesn't mind that something isn't there; what has no word for that catches the error.
+fn tolerant(desc: &str, statement: &str) -> String {
+    let text = if_exists(desc, statement);
+    // ALTER DOMAIN has one for the constraint, none for the domain.
+    if text.contains(" IF EXISTS ") && !text.starts_with("ALTER DOMAIN ") {
+        return text;
+    }
+    let missing = "invalid_schema_name OR undefined_table OR undefined_object OR undefined_function";
+    format!("DO $godwit$ BEGIN {} EXCEPTION WHEN {missing} THEN NULL; END $godwit$;\n", text.trim_end())
 }
 
 /// What the script's own beginning says.

@@ -8,7 +8,7 @@ use crate::params::{Format, Outputs, Params};
 
 pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
-    // The rows of a script are part of it by now.
+    // The rows of one file are part of it by now.
     if params.format == Format::Directory {
         let tables: Vec<(String, String)> = outputs
             .tables
@@ -19,6 +19,7 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
     }
     let (name, path) = match params.format {
         Format::Directory => ("table of contents", params.below("toc.dat")),
+        Format::Custom => ("archive", params.path.clone()),
         Format::Plain => ("script", params.path.clone()),
     };
     checks.push(whole(host, name, &path)?);

@@ -1,9 +1,12 @@
 //! Decisions of a dump on a host in memory: what is asked for, what is written, what is refused.
 
+#[path = "../../pg-catalog/tests/support/facts.rs"]
+mod facts;
+
 use std::cell::Cell;
 use std::rc::Rc;
 
-use godwit_pg_archive::{Compressed, Data, Section, Toc, Version, read};
+use godwit_pg_archive::{Compressed, Data, Layout, Section, Toc, Version, read};
 use godwit_plugin_postgres_dump::{ARCHIVE, PostgresDump, SOURCE};
 use godwit_sdk::mock::{self, MockHost, Request};
 use godwit_sdk::types::*;
@@ -66,7 +69,9 @@ fn host(catalog: Vec<Value>) -> (MockHost, Rc<Cell<i64>>) {
     let shown = Rc::clone(&position);
     let host = MockHost::new().on_query(move |query| {
         assert_eq!(query.slot, SOURCE);
-        Some(Ok(if query.sql.contains("current_database() AS database") {
+        Some(Ok(if query.sql.contains(facts::QUERY) {
+            vec![facts::facts()]
+        } else if query.sql.contains("current_database() AS database") {
             vec![json!({
                 "database": "shop", "server": "16.4", "second": 5, "minute": 4, "hour": 3, "day": 2, "month": 1,
                 "year": 2026
@@ -173,7 +178,7 @@ fn a_script_is_put_together_from_what_was_dumped() {
     // Rows that others point at come first.
     let text = |piece: &Piece| match piece {
         Piece::Text(bytes) => String::from_utf8(bytes.clone()).unwrap(),
-        Piece::Dumped(path) => format!("<{path}>"),
+        Piece::Dumped(path) | Piece::Block { path, .. } => format!("<{path}>"),
     };
     let texts: Vec<String> = pieces.iter().map(text).collect();
     assert!(texts[0].starts_with("--\n-- PostgreSQL database dump\n--\n"));
@@ -215,6 +220,34 @@ fn a_kind_that_cannot_be_dumped_is_named_before_anything_is_written() {
     let with = json!({ "path": "backup", "skip": ["large object"] });
     let outputs = mock::apply::<PostgresDump>(&host, &with).unwrap();
     assert_eq!(outputs.skipped.len(), 1);
+}
+
+#[test]
+fn one_file_says_where_each_block_begins() {
+    let (host, _) = host(catalog());
+    let with = json!({ "path": "backup.dump", "format": "custom" });
+    mock::apply::<PostgresDump>(&host, &with).unwrap();
+    let submitted = host.submitted();
+    let Request::SealArchive { path, pieces, .. } = &submitted.last().unwrap().request else {
+        panic!("the archive is made whole last")
+    };
+    let (Piece::Text(head), blocks) = pieces.split_first().unwrap() else { panic!("{pieces:?}") };
+    let (toc, length) = godwit_pg_archive::read(head).unwrap();
+    assert_eq!((path.as_str(), toc.layout, length), ("backup.dump", Layout::Custom, head.len()));
+    let mut offset = head.len() as u64;
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        let Piece::Block { path, dump_id } = block else { panic!("{block:?}") };
+        assert_eq!(path, &format!("backup.dump.{dump_id}.rows"));
+        let entry = toc.entries.iter().find(|entry| entry.dump_id == *dump_id).unwrap();
+        assert_eq!(entry.data, Data::At(offset), "{}", entry.title());
+        // The mock's files are empty.
+        offset += block_size(0);
+    }
+    assert!(submitted.iter().all(|effect| match &effect.request {
+        Request::DumpTable { sink, .. } => sink.compression == Compression::Zlib,
+        _ => true,
+    }));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use godwit_pg_archive::{Compressed, Data, Entry, Layout, Toc, Version, read};
 use godwit_sdk::prelude::*;
 
-use crate::ARCHIVE;
+use crate::{ARCHIVE, whole};
 
 /// The first piece that is read of a file of the custom format; more is read where its table of contents is longer.
 const FIRST: u32 = 256 << 10;
@@ -145,6 +145,33 @@ impl Archive {
         };
         let identity = Identity::of(head.get(..length).unwrap_or(&head));
         Ok(Self { toc, path: path.to_owned(), identity, place: Place::File { bytes, blocks } })
+    }
+
+    /// Fails where the rows of an entry are missing or were cut off, over all of them, as far as that can be told without
+    /// unpacking: see [`whole::fault`].
+    pub fn whole<H: Host>(&self, host: &H, entries: &[&Entry]) -> Result<()> {
+        let mut faults = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.desc == "TABLE DATA") {
+            let rows = match self.rows(entry) {
+                Err(Error::Invalid(why)) => {
+                    faults.push(why);
+                    continue;
+                }
+                other => other?,
+            };
+            // The blocks of a file were passed over one by one when it was opened.
+            if rows.block.is_some() {
+                continue;
+            }
+            if let Some(why) = whole::fault(host, &rows.path, rows.bytes, rows.compression)? {
+                faults.push(format!("`{}` with the rows of {}: {why}", rows.path, entry.title()));
+            }
+        }
+        match faults.as_slice() {
+            [] => Ok(()),
+            [fault] if fault.contains("nothing was touched") => Err(Error::Invalid(fault.clone())),
+            faults => Err(damaged(&self.path, faults.join("; "))),
+        }
     }
 
     /// Where the rows of an entry are.

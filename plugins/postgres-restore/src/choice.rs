@@ -67,6 +67,8 @@ pub fn choose<'a>(toc: &'a Toc, params: &Params) -> Result<Choice<'a>> {
     settings(toc)?;
     let mut out = left_out(toc, params)?;
     cascade(toc, &mut out);
+    let sections = params.sections()?;
+    let sections_of = sections_of(&toc.entries.iter().collect::<Vec<_>>());
     let mut choice = Choice::default();
     let mut faults = Vec::new();
     for entry in toc.entries.iter().filter(|entry| !SETTINGS.contains(&entry.desc.as_str())) {
@@ -78,7 +80,15 @@ pub fn choose<'a>(toc: &'a Toc, params: &Params) -> Result<Choice<'a>> {
             choice.skipped.push(Skipped { kind: entry.desc.clone(), name, reason: reason.clone() });
             continue;
         }
-        let wanted = if is_data(entry) { !params.schema_only } else { !params.data_only };
+        let wanted = match sections_of.get(&entry.dump_id) {
+            // An archive has it after the rows, as it is made of them.
+            _ if entry.desc == "MATERIALIZED VIEW DATA" => {
+                sections.after && (sections.rows || !sections.before)
+            }
+            _ if is_data(entry) => sections.rows,
+            Some(Section::PostData | Section::Data) => sections.after,
+            _ => sections.before,
+        };
         if !wanted {
             continue;
         }
@@ -176,7 +186,7 @@ impl<'a> Skip<'a> {
 }
 
 /// What is left out for its own sake, with the reason.
-fn left_out(toc: &Toc, params: &Params) -> Result<BTreeMap<i32, String>> {
+fn left_out<'a>(toc: &'a Toc, params: &Params) -> Result<BTreeMap<i32, String>> {
     let mut out = BTreeMap::new();
     let skips: Vec<Skip<'_>> = params.skip.iter().map(|text| Skip::new(text)).collect();
     let mut idle: Vec<String> = skips
@@ -184,7 +194,7 @@ fn left_out(toc: &Toc, params: &Params) -> Result<BTreeMap<i32, String>> {
         .filter(|skip| !toc.entries.iter().any(|entry| skip.admits(entry)))
         .map(|skip| format!("skip `{}`", skip.text))
         .collect();
-    idle.extend(idle_patterns(toc, &params.tables, &params.keep));
+    idle.extend(idle_patterns(toc, params));
     if !idle.is_empty() {
         return Err(Error::Invalid(format!(
             "these patterns match nothing in the archive: {}; correct them in `with`, or leave them out",
@@ -192,7 +202,21 @@ fn left_out(toc: &Toc, params: &Params) -> Result<BTreeMap<i32, String>> {
         )));
     }
     let patterns = Patterns::from(&params.tables);
+    let rows = Patterns::from(&params.table_data);
+    let of_schemas = Patterns::from(&params.schemas);
+    let of_extensions = Patterns::from(&params.extensions);
     let roots = roots(toc);
+    let lineage = |entry: &'a Entry| {
+        let mut names = vec![(namespace(entry), tag(entry))];
+        while let Some(root) = names.last().and_then(|name| roots.get(name)).copied() {
+            // A circle is nothing that pg_dump makes.
+            if names.contains(&root) {
+                break;
+            }
+            names.push(root);
+        }
+        names
+    };
     for entry in &toc.entries {
         if let Some((_, why)) = NEVER.iter().find(|(desc, _)| *desc == entry.desc) {
             out.insert(entry.dump_id, (*why).to_owned());
@@ -204,18 +228,14 @@ fn left_out(toc: &Toc, params: &Params) -> Result<BTreeMap<i32, String>> {
             out.insert(entry.dump_id, (*why).to_owned());
         } else if let Some(skip) = skips.iter().find(|skip| skip.admits(entry)) {
             out.insert(entry.dump_id, format!("`skip` names `{}`", skip.text));
-        } else if (is_relation(entry) || entry.desc == "TABLE DATA") && !patterns.is_empty() {
-            let mut names = vec![(namespace(entry), tag(entry))];
-            while let Some(root) = names.last().and_then(|name| roots.get(name)).copied() {
-                // A circle is nothing that pg_dump makes.
-                if names.contains(&root) {
-                    break;
-                }
-                names.push(root);
-            }
-            if !patterns.admit(names) {
-                out.insert(entry.dump_id, "`tables` leaves it out".to_owned());
-            }
+        } else if schema_of(entry).is_some_and(|schema| !of_schemas.admit([("", schema)])) {
+            out.insert(entry.dump_id, "`schemas` leaves it out".to_owned());
+        } else if extension_of(entry).is_some_and(|name| !of_extensions.admit([("", name)])) {
+            out.insert(entry.dump_id, "`extensions` leaves it out".to_owned());
+        } else if (is_relation(entry) || entry.desc == "TABLE DATA") && !patterns.admit(lineage(entry)) {
+            out.insert(entry.dump_id, "`tables` leaves it out".to_owned());
+        } else if entry.desc == "TABLE DATA" && !rows.admit(lineage(entry)) {
+            out.insert(entry.dump_id, "`table_data` leaves it out".to_owned());
         } else if entry.desc == "TABLE DATA"
             && params.keep.iter().any(|pattern| matches(pattern, namespace(entry), tag(entry)))
         {
@@ -225,15 +245,44 @@ fn left_out(toc: &Toc, params: &Params) -> Result<BTreeMap<i32, String>> {
     Ok(out)
 }
 
-fn idle_patterns(toc: &Toc, tables: &Selection, keep: &[String]) -> Vec<String> {
-    let relations = || toc.entries.iter().filter(|entry| is_relation(entry) || entry.desc == "TABLE DATA");
-    let is_idle =
-        |pattern: &&String| !relations().any(|entry| matches(pattern, namespace(entry), tag(entry)));
-    let of_tables = tables.include.iter().chain(&tables.exclude).filter(is_idle);
-    of_tables
-        .map(|pattern| format!("tables `{pattern}`"))
-        .chain(keep.iter().filter(is_idle).map(|pattern| format!("keep `{pattern}`")))
-        .collect()
+/// The patterns that match nothing in the archive.
+fn idle_patterns(toc: &Toc, params: &Params) -> Vec<String> {
+    type Name<'e> = fn(&'e Entry) -> Option<(&'e str, &'e str)>;
+    let relation: Name<'_> =
+        |entry| (is_relation(entry) || entry.desc == "TABLE DATA").then(|| (namespace(entry), tag(entry)));
+    let schema: Name<'_> = |entry| schema_of(entry).map(|name| ("", name));
+    let extension: Name<'_> = |entry| extension_of(entry).map(|name| ("", name));
+    let both = |selection: &Selection| [&*selection.include, &*selection.exclude].concat();
+    let given = [
+        ("schemas", both(&params.schemas), schema),
+        ("tables", both(&params.tables), relation),
+        ("table_data", both(&params.table_data), relation),
+        ("extensions", both(&params.extensions), extension),
+        ("keep", params.keep.clone(), relation),
+    ];
+    let mut idle = Vec::new();
+    for (param, patterns, name) in given {
+        let is_idle = |pattern: &&String| {
+            !toc.entries.iter().filter_map(name).any(|(schema, name)| matches(pattern, schema, name))
+        };
+        idle.extend(patterns.iter().filter(is_idle).map(|pattern| format!("{param} `{pattern}`")));
+    }
+    idle
+}
+
+/// The schema that an entry makes or lies in.
+fn schema_of(entry: &Entry) -> Option<&str> {
+    match entry.desc.as_str() {
+        "SCHEMA" => Some(tag(entry)),
+        // A comment's stands in its tag.
+        "COMMENT" if tag(entry).starts_with("SCHEMA ") => tag(entry).strip_prefix("SCHEMA "),
+        _ => Some(namespace(entry)).filter(|schema| !schema.is_empty()),
+    }
+}
+
+/// The extension that an entry makes.
+fn extension_of(entry: &Entry) -> Option<&str> {
+    (entry.desc == "EXTENSION").then(|| tag(entry))
 }
 
 /// The partitioned table of each partition, as far as the archive has entries that attach them (from 14 on).
@@ -290,7 +339,7 @@ fn cascade(toc: &Toc, out: &mut BTreeMap<i32, String>) {
 }
 
 /// The section of each entry; one that has none belongs to what it depends on, or else to what stands before it.
-pub fn sections(entries: &[&Entry]) -> BTreeMap<i32, Section> {
+pub fn sections_of(entries: &[&Entry]) -> BTreeMap<i32, Section> {
     let mut sections: BTreeMap<i32, Section> = BTreeMap::new();
     let mut current = Section::PreData;
     for entry in entries {

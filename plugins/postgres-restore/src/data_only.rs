@@ -11,18 +11,18 @@ use crate::TARGET;
 use crate::archive::Archive;
 use crate::choice::Choice;
 use crate::layout::{Plan, load_key, restored};
-use crate::params::Params;
+use crate::params::{Params, RestoredTable};
 use crate::units::{Unit, Work};
 
 /// What is to be done, as it was decided when the step began; a memo keeps it, since the tables are not empty afterwards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Decision {
+pub struct Decision {
     loads: Vec<Load>,
     triggers: Vec<Trigger>,
     /// Where the target's sequences stood.
     sequences: Vec<SequencePosition>,
     /// Qualified names, those that others read first.
-    views: Vec<String>,
+    pub views: Vec<String>,
 }
 
 /// One transfer.
@@ -34,47 +34,84 @@ struct Load {
     after: Vec<usize>,
 }
 
-pub fn lay_out<H: Host>(host: &H, archive: &Archive, choice: &Choice<'_>, params: &Params) -> Result<Plan> {
-    let decision = host.memo("data-only", || decide(host, choice, params))?;
-    let mut plan = Plan { units: fill::begin(&decision.triggers).into_iter().collect(), ..Plan::default() };
-    let first: BTreeSet<String> = plan.units.iter().map(|unit| unit.key.clone()).collect();
-    let mut keys: Vec<String> = Vec::new();
-    for load in &decision.loads {
-        let found = choice.entries.iter().find(|entry| entry.dump_id == load.dump_id);
-        let (Some(entry), Some(target)) = (found, choice.targets.get(&load.dump_id)) else {
-            return Err(Error::Conflict(format!(
-                "entry {} of the archive was to be restored when this run began, and isn't any more",
-                load.dump_id
-            )));
-        };
-        let mut key = load_key(&target.schema, &target.name);
-        if keys.contains(&key) {
-            key = format!("{key}#{}", load.dump_id);
-        }
-        keys.push(key.clone());
-        let rows = archive.rows(entry)?;
-        let mut after = first.clone();
-        after.extend(load.after.iter().filter_map(|place| keys.get(*place)).cloned());
-        restored(&mut plan.tables, &target.schema, &target.name, &key);
-        let work = Work::Load {
-            rows,
-            schema: target.schema.clone(),
-            name: target.name.clone(),
-            columns: load.columns.clone(),
-        };
-        plan.units.push(Unit { key, after, work });
-    }
+/// What moves the rows, with the triggers off.
+#[derive(Debug, Default)]
+pub struct Begun {
+    pub units: Vec<Unit>,
+    pub tables: Vec<RestoredTable>,
+    /// The key of each transfer, by the dump id of its entry.
+    pub loads: Vec<(i32, String)>,
+}
+
+/// Decides what is to be done, once.
+pub fn decision<H: Host>(host: &H, choice: &Choice<'_>, params: &Params) -> Result<Decision> {
+    host.memo("data-only", || decide(host, choice, params))
+}
+
+/// The units that restore rows and nothing else.
+pub fn lay_out(archive: &Archive, choice: &Choice<'_>, decision: &Decision) -> Result<Plan> {
+    let Begun { units, tables, .. } = decision.begin(archive, choice)?;
+    let mut plan = Plan { units, tables };
     let all = frontier(&plan.units);
-    let positions = positions(choice)?;
-    if !positions.is_empty() {
-        let before = decision.sequences.iter().map(SequencePosition::setval).collect();
-        let undo = Undo::Statements(before);
-        plan.units.push(Unit::statements("sequences".to_owned(), all.clone(), positions, undo));
-    }
-    let names: Vec<String> =
-        plan.tables.iter().map(|table| sql::qualified(&table.schema, &table.name)).collect();
-    plan.units.extend(fill::end(&decision.triggers, &decision.views, &names, &all));
+    let end = decision.end(choice, &plan.tables, &decision.views, &all)?;
+    plan.units.extend(end);
     Ok(plan)
+}
+
+impl Decision {
+    pub fn begin(&self, archive: &Archive, choice: &Choice<'_>) -> Result<Begun> {
+        let mut begun =
+            Begun { units: fill::begin(&self.triggers).into_iter().collect(), ..Begun::default() };
+        let first: BTreeSet<String> = begun.units.iter().map(|unit| unit.key.clone()).collect();
+        for load in &self.loads {
+            let found = choice.entries.iter().find(|entry| entry.dump_id == load.dump_id);
+            let (Some(entry), Some(target)) = (found, choice.targets.get(&load.dump_id)) else {
+                return Err(Error::Conflict(format!(
+                    "entry {} of the archive was to be restored when this run began, and isn't any more",
+                    load.dump_id
+                )));
+            };
+            let mut key = load_key(&target.schema, &target.name);
+            if begun.loads.iter().any(|(_, other)| *other == key) {
+                key = format!("{key}#{}", load.dump_id);
+            }
+            let mut after = first.clone();
+            after.extend(
+                load.after.iter().filter_map(|place| begun.loads.get(*place)).map(|(_, key)| key.clone()),
+            );
+            begun.loads.push((load.dump_id, key.clone()));
+            restored(&mut begun.tables, &target.schema, &target.name, &key);
+            let work = Work::Load {
+                rows: archive.rows(entry)?,
+                schema: target.schema.clone(),
+                name: target.name.clone(),
+                columns: load.columns.clone(),
+            };
+            begun.units.push(Unit { key, after, work });
+        }
+        Ok(begun)
+    }
+
+    /// What comes after all rows: sequences, these views filled, triggers on, statistics taken.
+    pub fn end(
+        &self,
+        choice: &Choice<'_>,
+        tables: &[RestoredTable],
+        views: &[String],
+        all: &BTreeSet<String>,
+    ) -> Result<Vec<Unit>> {
+        let mut units = Vec::new();
+        let positions = positions(choice)?;
+        if !positions.is_empty() {
+            let before = self.sequences.iter().map(SequencePosition::setval).collect();
+            let undo = Undo::Statements(before);
+            units.push(Unit::statements("sequences".to_owned(), all.clone(), positions, undo));
+        }
+        let names: Vec<String> =
+            tables.iter().map(|table| sql::qualified(&table.schema, &table.name)).collect();
+        units.extend(fill::end(&self.triggers, views, &names, all));
+        Ok(units)
+    }
 }
 
 /// The statements that set sequences.

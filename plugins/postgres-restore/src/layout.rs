@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use godwit_pg_archive::{Entry, Section, split};
+use godwit_pg_archive::{Entry, Section, if_exists, split};
 use godwit_pg_catalog::index_build::IndexBuild;
-use godwit_pg_catalog::{TargetMemo, analyze, frontier, sql};
+use godwit_pg_catalog::{TargetMemo, analyze, frontier, prelude, sql};
 use godwit_sdk::prelude::*;
 
 use crate::archive::{Archive, Rows};
-use crate::choice::{Choice, is_data, is_privileges, sections};
+use crate::choice::{Choice, is_data, is_privileges, sections_of};
+use crate::data_only::{Begun, Decision};
 use crate::params::{Params, RestoredTable};
 use crate::rights;
 use crate::units::{Unit, Work};
@@ -89,21 +90,9 @@ fn part<'a>(entry: &'a Entry, target: &TargetMemo, attached: &Attached) -> Resul
     let drops = if goes_along || statements.is_empty() {
         Vec::new()
     } else {
-        cut(&entry.drop)?.iter().map(|statement| tolerant(&entry.desc, statement)).collect()
+        cut(&entry.drop)?.iter().map(|statement| if_exists(&entry.desc, statement)).collect()
     };
     Ok(Part { entry, statements, drops })
-}
-
-/// A drop that doesn't mind that something else has taken the thing with it: a base type takes its functions.
-fn tolerant(desc: &str, statement: &str) -> String {
-    for words in [format!("DROP {desc} "), "ALTER TABLE ".to_owned()] {
-        if let Some(rest) = statement.strip_prefix(&words)
-            && !rest.starts_with("IF EXISTS ")
-        {
-            return format!("{words}IF EXISTS {rest}");
-        }
-    }
-    statement.to_owned()
 }
 
 /// What is to be done.
@@ -113,9 +102,16 @@ pub struct Plan {
     pub tables: Vec<RestoredTable>,
 }
 
-/// Works out the units of a choice in an order in which each comes after those it waits for.
-pub fn lay_out(archive: &Archive, choice: &Choice<'_>, params: &Params, target: &TargetMemo) -> Result<Plan> {
-    let sections = sections(&choice.entries);
+/// Works out the units of a choice in an order in which each comes after those it waits for. `filled` says how rows go
+/// into tables that are there already.
+pub fn lay_out(
+    archive: &Archive,
+    choice: &Choice<'_>,
+    params: &Params,
+    target: &TargetMemo,
+    filled: Option<&Decision>,
+) -> Result<Plan> {
+    let sections = sections_of(&choice.entries);
     let attached: Attached = choice
         .entries
         .iter()
@@ -138,13 +134,25 @@ pub fn lay_out(archive: &Archive, choice: &Choice<'_>, params: &Params, target: 
     later.extend(of(Section::PostData)?);
 
     let mut layout = Layout::new(archive, choice, &params.index_build);
+    layout.plan.units = prelude(target);
+    layout.last_before = frontier(&layout.plan.units);
     layout.before(before);
-    layout.loads()?;
     let (granted, later): (Vec<_>, Vec<_>) = later.into_iter().partition(|part| is_privileges(part.entry));
     let (last, keys) = apart(later);
+    match filled {
+        Some(decision) => layout.given(decision.begin(archive, choice)?),
+        None => layout.loads()?,
+    }
     layout.keys(keys);
     layout.refreshes()?;
     let mut all = frontier(&layout.plan.units);
+    if let Some(decision) = filled {
+        let refreshed = |view: &&String| !layout.refreshed.contains(*view);
+        let views: Vec<String> = decision.views.iter().filter(refreshed).cloned().collect();
+        let end = decision.end(choice, &layout.plan.tables, &views, &all)?;
+        layout.plan.units.extend(end);
+        all = frontier(&layout.plan.units);
+    }
     let (switches, last): (Vec<_>, Vec<_>) = last.into_iter().partition(|part| is_event_trigger(part.entry));
     all = layout.chain("after", last, all);
     if params.owners {
@@ -157,8 +165,10 @@ pub fn lay_out(archive: &Archive, choice: &Choice<'_>, params: &Params, target: 
     all = layout.chain("privileges", granted.into_iter().map(rights::granted).collect(), all);
     // These fire on what makes others.
     layout.chain("event-triggers", switches, all);
-    layout.sequences()?;
-    layout.analyze();
+    if filled.is_none() {
+        layout.sequences()?;
+        layout.analyze();
+    }
     Ok(layout.plan)
 }
 
@@ -201,6 +211,8 @@ struct Layout<'a> {
     /// Tables that are part of each table, by dump id.
     children: BTreeMap<i32, BTreeSet<i32>>,
     keys: BTreeSet<String>,
+    /// The materialized views that are filled, qualified and quoted.
+    refreshed: BTreeSet<String>,
 }
 
 impl<'a> Layout<'a> {
@@ -219,6 +231,7 @@ impl<'a> Layout<'a> {
             children: children(&entries),
             entries,
             keys: BTreeSet::new(),
+            refreshed: BTreeSet::new(),
         }
     }
 
@@ -289,7 +302,24 @@ impl<'a> Layout<'a> {
     }
 
     fn before(&mut self, parts: Vec<Part<'_>>) {
-        self.last_before = self.chain("before", parts, BTreeSet::new());
+        let first = self.last_before.clone();
+        self.last_before = self.chain("before", parts, first);
+    }
+
+    /// The transfers into tables that are there, by the entries that they are of.
+    fn given(&mut self, begun: Begun) {
+        for mut unit in begun.units {
+            unit.after.extend(self.last_before.iter().cloned());
+            self.keys.insert(unit.key.clone());
+            self.plan.units.push(unit);
+        }
+        for (dump_id, key) in begun.loads {
+            for id in self.entries.get(&dump_id).into_iter().flat_map(|entry| &entry.dependencies) {
+                self.loads.entry(*id).or_default().insert(key.clone());
+            }
+            self.made_by.insert(dump_id, key);
+        }
+        self.plan.tables = begun.tables;
     }
 
     fn loads(&mut self) -> Result<()> {
@@ -413,6 +443,7 @@ impl<'a> Layout<'a> {
                 entry,
             );
             self.made_by.insert(entry.dump_id, key.clone());
+            self.refreshed.insert(sql::qualified(schema.unwrap_or_default(), name.unwrap_or_default()));
             let statements = part.statements.clone();
             let mut unit: Unit = Unit::refresh(key, after, part.statements);
             if let Work::Execute { entries, .. } = &mut unit.work {

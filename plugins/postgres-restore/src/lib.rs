@@ -9,10 +9,12 @@ mod choice;
 mod data_only;
 mod layout;
 mod params;
+mod preflight;
 mod restore;
 mod rights;
 mod units;
 mod verify;
+mod whole;
 
 use godwit_sdk::prelude::*;
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use godwit_pg_catalog::Rights;
 use godwit_pg_catalog::index_build::{IndexBuild, check_memory};
-use godwit_pg_catalog::selection::{Selection, Skipped, check_halves};
+use godwit_pg_catalog::preflight::Finding;
+use godwit_pg_catalog::sections::{Section, Sections};
+use godwit_pg_catalog::selection::{Selection, Skipped};
+use godwit_pg_catalog::{MissingRoles, Rights};
 use godwit_sdk::prelude::*;
 
 /// Params of `postgres-restore`.
@@ -21,12 +23,27 @@ pub struct Params {
     /// left out too.
     #[serde(default)]
     pub tables: Selection,
+    /// Which schemas. What lies in none comes in any case.
+    #[serde(default)]
+    pub schemas: Selection,
+    /// Of which tables the rows, too. The others are made and stay empty.
+    #[serde(default)]
+    pub table_data: Selection,
+    /// Which extensions are made.
+    #[serde(default)]
+    pub extensions: Selection,
+    /// Which sections, in pg_dump's words. Default: all.
+    #[serde(default)]
+    pub sections: Vec<Section>,
     /// Who owns what, as far as the archive says it.
     #[serde(default)]
     pub owners: bool,
     /// What is granted, and default privileges. Each is granted by the object's owner.
     #[serde(default)]
     pub privileges: bool,
+    /// Makes the roles that are named and that the target lacks, as roles that can't log in.
+    #[serde(default)]
+    pub create_roles: bool,
     /// The schema alone, without rows.
     #[serde(default)]
     pub schema_only: bool,
@@ -36,6 +53,9 @@ pub struct Params {
     /// With `data_only`: tables whose rows in the target stay as they are, such as `alembic_version`.
     #[serde(default)]
     pub keep: Vec<String>,
+    /// Drops what the target has under the names of what is made, first. Nothing brings it back.
+    #[serde(default)]
+    pub clean: bool,
     #[serde(default)]
     pub index_build: IndexBuild,
 }
@@ -48,8 +68,21 @@ impl Params {
                 "`path` is empty; name the archive's folder or file, such as `backup`".into(),
             ));
         }
-        check_halves(self.schema_only, self.data_only, &self.keep)?;
+        let sections = self.sections()?;
+        if self.clean && !sections.makes() {
+            return Err(Error::Invalid(
+                "`clean` makes room for objects that are made; it doesn't go with `data_only`, which makes none".into(),
+            ));
+        }
         check_memory("index_build.memory", self.index_build.memory.as_deref())
+    }
+
+    pub fn sections(&self) -> Result<Sections> {
+        Sections::of(&self.sections, self.schema_only, self.data_only, &self.keep)
+    }
+
+    pub fn missing_roles(&self) -> MissingRoles {
+        if self.create_roles { MissingRoles::Make } else { MissingRoles::Refuse }
     }
 
     pub fn rights(&self) -> Rights {
@@ -81,4 +114,7 @@ pub struct Outputs {
     pub skipped: Vec<Skipped>,
     /// What is never restored.
     pub dropped: Vec<String>,
+    /// What was found before anything was touched, and didn't stand in the way.
+    #[serde(default)]
+    pub preflight: Vec<Finding>,
 }

@@ -2,19 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use godwit_pg_archive::Entry;
-use godwit_pg_catalog::Rights;
 use godwit_pg_catalog::selection::dropped;
-use godwit_pg_catalog::{Target, TargetMemo};
 use godwit_sdk::prelude::*;
 
 use crate::archive::{Archive, Identity};
-use crate::choice::{choose, schemas};
+use crate::choice::choose;
+use crate::data_only::{self, Decision};
 use crate::layout::{Plan, lay_out};
 use crate::params::{Outputs, Params};
-use crate::rights::roles;
+use crate::preflight;
 use crate::units::submit;
-use crate::{TARGET, data_only};
 
 pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     let archive = Archive::open(host, params.path())?;
@@ -29,21 +26,17 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     for what in &choice.skipped {
         host.log(Level::Warn, &format!("left out: {} {}: {}", what.kind, what.name, what.reason));
     }
-    let Plan { units, mut tables } = if params.data_only {
-        data_only::lay_out(host, &archive, &choice, params)?
-    } else {
-        let target = TargetMemo::take(
-            host,
-            TARGET,
-            |target| obstacles(target, &choice.entries, params.rights()),
-            |why| {
-                format!(
-                    "the target can't take the archive: {why}; nothing was touched. Restore into an empty database, or into \
-                     a schema that is there by `data_only`; or leave entries out by `skip`"
-                )
-            },
-        )?;
-        lay_out(&archive, &choice, params, &target)?
+    // Once: what is damaged later is found out when it is read.
+    host.memo("whole", || archive.whole(host, &choice.entries).map(|()| true))?;
+    let sections = params.sections()?;
+    let target = preflight::target(host, &archive, &choice, params)?;
+    let filled: Option<Decision> = match sections.fills() {
+        true => Some(data_only::decision(host, &choice, params)?),
+        false => None,
+    };
+    let Plan { units, mut tables } = match &filled {
+        Some(decision) if !sections.makes() => data_only::lay_out(&archive, &choice, decision)?,
+        filled => lay_out(&archive, &choice, params, &target, filled.as_ref())?,
     };
     submit(host, &units)?;
 
@@ -52,33 +45,11 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     for entry in &choice.entries {
         *objects.entry(entry.desc.clone()).or_default() += 1;
     }
-    Ok(Outputs { tables, objects, skipped: choice.skipped, dropped: dropped(params.rights()) })
-}
-
-/// Everything that keeps the entries from being restored, one sentence each.
-fn obstacles(target: &Target, entries: &[&Entry], rights: Rights) -> Vec<String> {
-    const SHOWN: usize = 10;
-    let mut obstacles = Vec::new();
-    let used = schemas(entries);
-    let there: Vec<&str> = target.contents(&used).collect();
-    if !there.is_empty() {
-        let more = match there.len().saturating_sub(SHOWN) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let shown = there.get(..SHOWN).unwrap_or(&there);
-        obstacles.push(format!("it isn't empty: it has {}{more}", shown.join(", ")));
-    }
-    for entry in entries.iter().filter(|entry| entry.desc == "EXTENSION") {
-        let name = entry.tag.as_deref().unwrap_or_default();
-        if !target.extensions.contains_key(name) && !target.available.contains_key(name) {
-            obstacles.push(format!("extension {name} is not available on its server"));
-        }
-    }
-    for role in roles(entries, rights) {
-        if !target.roles.contains(&role) {
-            obstacles.push(format!("it lacks the role `{role}`, which the archive names"));
-        }
-    }
-    obstacles
+    Ok(Outputs {
+        tables,
+        objects,
+        skipped: choice.skipped,
+        dropped: dropped(params.rights()),
+        preflight: target.findings,
+    })
 }

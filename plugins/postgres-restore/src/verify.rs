@@ -31,7 +31,7 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
         }
     }
     match &choice {
-        Some(choice) if !params.data_only => checks.extend(relations(host, choice)?),
+        Some(choice) if params.sections()?.makes() => checks.extend(relations(host, choice)?),
         Some(_) => {}
         None => {
             let why = format!("the archive `{}` is gone from slot `{ARCHIVE}`", params.path());

@@ -1,5 +1,8 @@
 //! Archives of the stock tools, laid out on a host in memory: what is asked for, in which order, and what is refused.
 
+#[path = "../../pg-catalog/tests/support/facts.rs"]
+mod facts;
+
 use std::path::Path;
 
 use godwit_lab::postgres::{Major, PgServer};
@@ -36,7 +39,9 @@ async fn folder(major: Major) -> tempfile::TempDir {
 fn host(place: &Path) -> MockHost {
     let mut host = MockHost::new().on_query(|query| {
         assert_eq!(query.slot, TARGET);
-        Some(Ok(if query.sql.contains("server_version_num") {
+        Some(Ok(if query.sql.contains(facts::QUERY) {
+            vec![facts::facts()]
+        } else if query.sql.contains("server_version_num") {
             vec![json!({ "version": 160_004, "superuser": true })]
         } else {
             vec![json!({ "kind": "schema", "name": "public", "detail": null })]
@@ -145,7 +150,9 @@ fn rows_in_other_words_prove_nothing_where_settings_choose_the_words() {
     let evidence = |digest: &str| Evidence { items: 2, bytes: 9, digest: format!("sum:{digest}") };
     let rows = |ty: &'static str| {
         let host = MockHost::new().on_query(move |query| {
-            Some(Ok(if query.sql.contains("server_version_num") {
+            Some(Ok(if query.sql.contains(facts::QUERY) {
+            vec![facts::facts()]
+        } else if query.sql.contains("server_version_num") {
                 vec![json!({ "version": 160_004, "superuser": true })]
             } else {
                 let relation = json!({

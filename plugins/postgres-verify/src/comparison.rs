@@ -78,7 +78,7 @@ pub fn compare<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         ours.iter().chain(&theirs).map(|(s, n)| (s.as_str(), n.as_str())).collect();
     let schemas: Vec<&str> =
         source.schemas.iter().chain(&target.schemas).map(|schema| schema.name.as_str()).collect();
-    filter.check(&schemas, &tables)?;
+    filter.check(&schemas, &tables, &[])?;
 
     // A partitioned table is compared by its root, so that it doesn't matter how it is cut.
     let wanted = |r: &&RelationRow| {

@@ -268,6 +268,9 @@ impl Host for GuestHost {
             owner: options.owner,
             encoding: options.encoding,
             locale: options.locale,
+            locale_provider: options.locale_provider,
+            template: options.template,
+            connection_limit: options.connection_limit,
         };
         made(postgres::create_database(slot, key, &options))
     }
@@ -487,6 +490,7 @@ impl From<RowsFile> for archive::RowsFile {
                 Compression::Gzip => archive::Compression::Gzip,
                 Compression::Lz4 => archive::Compression::Lz4,
                 Compression::Zstd => archive::Compression::Zstd,
+                Compression::Zlib => archive::Compression::Zlib,
             },
         }
     }
@@ -497,6 +501,7 @@ impl From<Piece> for archive::Piece {
         match piece {
             Piece::Text(bytes) => Self::Text(bytes),
             Piece::Dumped(path) => Self::Dumped(path),
+            Piece::Block { path, dump_id } => Self::Block(archive::DumpedBlock { path, dump_id }),
         }
     }
 }

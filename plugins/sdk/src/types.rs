@@ -187,6 +187,10 @@ pub struct DatabaseOptions {
     pub owner: Option<String>,
     pub encoding: Option<String>,
     pub locale: Option<String>,
+    /// `libc`, `icu` or `builtin`.
+    pub locale_provider: Option<String>,
+    pub template: Option<String>,
+    pub connection_limit: Option<i32>,
 }
 
 /// How the data of an archive is compressed.
@@ -197,6 +201,7 @@ pub enum Compression {
     Gzip,
     Lz4,
     Zstd,
+    Zlib,
 }
 
 /// `archive.rows-file` of the WIT.
@@ -220,6 +225,20 @@ pub enum Piece {
     Text(Vec<u8>),
     /// The path of a file that this step has dumped.
     Dumped(String),
+    /// Such a file as a data block of the custom format.
+    Block {
+        path: String,
+        dump_id: i32,
+    },
+}
+
+/// Bytes of a chunk of [`Piece::Block`].
+pub const BLOCK_CHUNK: u64 = 65536;
+
+/// Bytes that a file of `size` bytes takes as a data block; see `archive.piece` in the WIT.
+pub fn block_size(size: u64) -> u64 {
+    const NUMBER: u64 = 5;
+    1 + NUMBER + size + size.div_ceil(BLOCK_CHUNK) * NUMBER + NUMBER
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

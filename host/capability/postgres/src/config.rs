@@ -1,7 +1,10 @@
 //! Connection settings: the URL or its pieces, resolved.
 
+mod conninfo;
+mod hosts;
 mod passfile;
 mod service;
+mod settings;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +13,10 @@ use godwit_model::capability::Connection;
 use godwit_model::secret::{Piece, Secret};
 use godwit_model::{ConnectionName, Error, Json, Result};
 
+pub use hosts::{Endpoint, Wanted};
 use passfile::Passfile;
+
+use crate::session;
 
 /// How TLS is asked for; as libpq's `sslmode` (manual, section 32.19), without `allow`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +32,15 @@ pub enum SslMode {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub name: ConnectionName,
-    /// A host name, an address, or a folder of Unix sockets where it begins with `/`.
+    /// The servers that it may lead to, in the order of preference; at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// The one that is meant: a host name, an address, or a folder of Unix sockets where it begins with `/`.
     pub host: String,
     pub port: u16,
+    /// What a server has to be to be taken.
+    pub wanted: Wanted,
+    /// Servers are tried from any of them on.
+    pub balanced: bool,
     pub user: String,
     password: Option<Secret>,
     /// Where there is no password.
@@ -41,14 +53,29 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Connections that are open at once, never more.
     pub max_connections: usize,
+    /// Settings of each session beside the pins, in the order in which they are set.
+    pub settings: Vec<(String, String)>,
+    /// Probes of an idle connection, from both ends; none where they are left to the systems.
+    pub keepalive: Option<Keepalive>,
 }
+
+/// When an idle connection is probed, in seconds, and how often until it is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    pub idle: u32,
+    pub interval: u32,
+    pub count: u32,
+}
+
+/// Routers and load balancers forget connections that are idle for a few minutes.
+const KEEPALIVE: Keepalive = Keepalive { idle: 60, interval: 10, count: 6 };
 
 /// Connections of one server when the recipe doesn't say.
 const DEFAULT_CONNECTIONS: usize = 4;
 /// One session leads a snapshot, another one moves rows.
 const LEAST_CONNECTIONS: usize = 2;
 /// What a connection may say beside its `url`.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 23] = [
     "host",
     "port",
     "database",
@@ -62,6 +89,40 @@ const FIELDS: [&str; 13] = [
     "sslcert",
     "sslkey",
     "max_connections",
+    "target_session_attrs",
+    "load_balance_hosts",
+    "connect_timeout",
+    "options",
+    "lock_timeout",
+    "statement_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+];
+/// What libpq knows beside those (manual, section 34.1.2): better refused than thought to work.
+const UNSUPPORTED: [&str; 21] = [
+    "client_encoding",
+    "gsslib",
+    "gssdelegation",
+    "hostaddr",
+    "krbsrvname",
+    "max_protocol_version",
+    "min_protocol_version",
+    "replication",
+    "require_auth",
+    "requirepeer",
+    "requiressl",
+    "scram_client_key",
+    "scram_server_key",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "sslcertmode",
+    "sslcompression",
+    "sslcrl",
+    "sslnegotiation",
+    "sslpassword",
+    "tcp_user_timeout",
 ];
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
@@ -96,8 +157,13 @@ impl Config {
     pub fn for_tests() -> Self {
         Self {
             name: "main".into(),
+            endpoints: vec![Endpoint { host: "127.0.0.1".to_owned(), port: 5432 }],
             host: "127.0.0.1".to_owned(),
             port: 5432,
+            wanted: Wanted::Any,
+            balanced: false,
+            settings: Vec::new(),
+            keepalive: None,
             user: "app".to_owned(),
             password: None,
             passfile: Passfile::default(),
@@ -110,10 +176,24 @@ impl Config {
         }
     }
 
-    /// `postgres://host:port/database`: the thing without credentials.
+    /// `postgres://host:port/database`: the thing without credentials. Several hosts are one thing, whichever is up.
     pub fn identity(&self, database: &str) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        format!("postgres://{host}:{}/{database}", self.port)
+        let at = |end: &Endpoint| match end.host.contains(':') {
+            true => format!("[{}]:{}", end.host, end.port),
+            false => format!("{}:{}", end.host, end.port),
+        };
+        let all: Vec<String> = self.endpoints.iter().map(at).collect();
+        format!("postgres://{}/{database}", all.join(","))
+    }
+
+    /// The same connection to one of its servers.
+    pub fn at(&self, endpoint: &Endpoint) -> Self {
+        Self { host: endpoint.host.clone(), port: endpoint.port, ..self.clone() }
+    }
+
+    /// Whether any server that answers will do, so that none has to be asked.
+    pub fn is_certain(&self) -> bool {
+        self.endpoints.len() == 1 && self.wanted == Wanted::Any
     }
 
     /// The password for a session with a database.
@@ -152,6 +232,15 @@ struct Raw {
     servicefile: Option<String>,
     connect_timeout: Option<String>,
     max_connections: Option<String>,
+    target_session_attrs: Option<String>,
+    load_balance_hosts: Option<String>,
+    options: Option<String>,
+    lock_timeout: Option<String>,
+    statement_timeout: Option<String>,
+    keepalives: Option<String>,
+    keepalives_idle: Option<String>,
+    keepalives_interval: Option<String>,
+    keepalives_count: Option<String>,
 }
 
 impl Raw {
@@ -174,10 +263,9 @@ impl Raw {
         };
         let whole =
             if SCHEMES.iter().any(|s| shown.starts_with(s)) { shown.to_owned() } else { reveal(shown) };
-        let rest = SCHEMES.iter().find_map(|scheme| whole.strip_prefix(scheme)).ok_or_else(|| {
-            Error::invalid(format!("`url` of connection `{name}` doesn't begin with `postgres://`"))
-                .hint("write it as postgres://user:password@host:5432/database")
-        })?;
+        let Some(rest) = SCHEMES.iter().find_map(|scheme| whole.strip_prefix(scheme)) else {
+            return self.conninfo(connection, shown, &reveal);
+        };
         let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
         let (authority, path) = match rest.rfind('@') {
             // A password may hold a slash; the path begins after the host.
@@ -205,27 +293,54 @@ impl Raw {
             self.user = Some(user).filter(|user| !user.is_empty());
             self.password = password.map(Secret::new);
         }
-        if host.contains(',') {
-            return Err(Error::invalid(format!("`url` of connection `{name}` names several hosts"))
-                .hint("name one host: the primary for a target"));
+        let (mut hosts, mut ports) = (Vec::new(), Vec::new());
+        for host in host.split(',') {
+            let (host, port) = if let Some(rest) = host.strip_prefix('[') {
+                let (host, after) = rest.split_once(']').ok_or_else(|| {
+                    Error::invalid(format!("`url` of connection `{name}`: `[` without `]` in the host"))
+                })?;
+                (host.to_owned(), after.strip_prefix(':').unwrap_or_default())
+            } else {
+                match host.rsplit_once(':') {
+                    Some((host, port)) => (decode(host), port),
+                    None => (decode(host), ""),
+                }
+            };
+            hosts.push(host);
+            ports.push(port.to_owned());
         }
-        let (host, port) = if let Some(rest) = host.strip_prefix('[') {
-            let (host, after) = rest.split_once(']').ok_or_else(|| {
-                Error::invalid(format!("`url` of connection `{name}`: `[` without `]` in the host"))
-            })?;
-            (host.to_owned(), after.strip_prefix(':').map(str::to_owned))
-        } else {
-            match host.rsplit_once(':') {
-                Some((host, port)) => (decode(host), Some(port.to_owned())),
-                None => (decode(&host), None),
-            }
-        };
-        self.host = Some(host).filter(|host| !host.is_empty());
-        self.port = port.filter(|port| !port.is_empty());
+        self.host = Some(hosts.join(",")).filter(|hosts| !hosts.is_empty());
+        self.port = Some(ports.join(",")).filter(|_| ports.iter().any(|port| !port.is_empty()));
         self.database = path.map(value).filter(|database| !database.is_empty());
         for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
             let (key, text) = pair.split_once('=').unwrap_or((pair, ""));
             self.set(connection, &decode(key), value(text))?;
+        }
+        Ok(())
+    }
+
+    /// Takes a text of keywords and values. One that is a secret as a whole is parsed as such; in any other, secrets are
+    /// values or parts of values.
+    fn conninfo(
+        &mut self,
+        connection: &Connection,
+        shown: &str,
+        reveal: &impl Fn(&str) -> String,
+    ) -> Result<()> {
+        let name = &connection.name;
+        let whole = if shown.contains('=') { shown.to_owned() } else { reveal(shown) };
+        let hint = "write it as postgres://user:password@host:5432/database, or as host=… dbname=… user=…";
+        if !whole.contains('=') || whole.contains("://") {
+            return Err(Error::invalid(format!(
+                "`url` of connection `{name}` doesn't begin with `postgres://`"
+            ))
+            .hint(hint));
+        }
+        let settings = conninfo::parse(&whole).map_err(|why| {
+            Error::invalid(format!("`url` of connection `{name}` can't be read: {why}")).hint(hint)
+        })?;
+        for (key, value) in settings {
+            self.set(connection, &key, reveal(&value))?;
         }
         Ok(())
     }
@@ -247,6 +362,17 @@ impl Raw {
             "servicefile" => self.servicefile = Some(value),
             "connect_timeout" => self.connect_timeout = Some(value),
             "max_connections" => self.max_connections = Some(value),
+            "target_session_attrs" => self.target_session_attrs = Some(value),
+            "load_balance_hosts" => self.load_balance_hosts = Some(value),
+            "options" => self.options = Some(value),
+            "lock_timeout" => self.lock_timeout = Some(value),
+            "statement_timeout" => self.statement_timeout = Some(value),
+            "keepalives" => self.keepalives = Some(value),
+            "keepalives_idle" => self.keepalives_idle = Some(value),
+            "keepalives_interval" => self.keepalives_interval = Some(value),
+            "keepalives_count" => self.keepalives_count = Some(value),
+            // Texts are UTF-8 here, and the server is told so.
+            "client_encoding" if matches!(value.to_lowercase().as_str(), "utf8" | "utf-8" | "auto") => {}
             // Godwit names its sessions itself, so that a resumed run finds its own.
             "application_name" | "fallback_application_name" => {}
             "channel_binding" if value != "require" => {}
@@ -255,10 +381,15 @@ impl Raw {
                 return Err(Error::invalid(format!("connection `{name}`: `{key}=require` isn't supported"))
                     .hint("use sslmode=verify-full, which proves the server's identity, and drop it"));
             }
+            _ if UNSUPPORTED.contains(&key) => {
+                return Err(Error::invalid(format!(
+                    "connection `{name}`: libpq's setting `{key}` isn't supported"
+                ))
+                .hint("take it out; README, \"Connections\", lists what there is"));
+            }
             _ => {
-                return Err(Error::invalid(format!("connection `{name}`: unknown setting `{key}`")).hint(
-                    "known are host, port, user, password, dbname, passfile, service, servicefile, sslmode, sslrootcert, sslcert, sslkey, connect_timeout, max_connections",
-                ));
+                return Err(Error::invalid(format!("connection `{name}`: unknown setting `{key}`"))
+                    .hint(format!("known are {}, application_name", FIELDS.join(", "))));
             }
         }
         Ok(())
@@ -283,6 +414,15 @@ impl Raw {
             (&mut self.passfile, given.passfile),
             (&mut self.connect_timeout, given.connect_timeout),
             (&mut self.max_connections, given.max_connections),
+            (&mut self.target_session_attrs, given.target_session_attrs),
+            (&mut self.load_balance_hosts, given.load_balance_hosts),
+            (&mut self.options, given.options),
+            (&mut self.lock_timeout, given.lock_timeout),
+            (&mut self.statement_timeout, given.statement_timeout),
+            (&mut self.keepalives, given.keepalives),
+            (&mut self.keepalives_idle, given.keepalives_idle),
+            (&mut self.keepalives_interval, given.keepalives_interval),
+            (&mut self.keepalives_count, given.keepalives_count),
         ];
         for (field, given) in fields {
             if field.is_none() {
@@ -291,6 +431,46 @@ impl Raw {
         }
         self.password = self.password.take().or(given.password);
         Ok(())
+    }
+
+    /// The settings of `options`, and the timeouts, which win over it. What the pins need to be as it is, is refused.
+    fn session_settings(&self) -> std::result::Result<Vec<(String, String)>, String> {
+        let options = self.options.as_deref().unwrap_or_default();
+        let mut all = settings::options(options).map_err(|why| format!("`options` can't be read: {why}"))?;
+        if let Some((name, _)) = all.iter().find(|(name, _)| session::is_pinned(name)) {
+            return Err(format!("`options` sets `{name}`, on which copies rely; take it out"));
+        }
+        for (name, value) in
+            [("lock_timeout", &self.lock_timeout), ("statement_timeout", &self.statement_timeout)]
+        {
+            if let Some(text) = value {
+                let value = settings::duration(text).map_err(|why| format!("`{name}`: {why}"))?;
+                all.push((name.to_owned(), value));
+            }
+        }
+        Ok(all)
+    }
+
+    fn keepalive(&self) -> std::result::Result<Option<Keepalive>, String> {
+        let number = |name: &str, text: &Option<String>, default: u32| match text.as_deref() {
+            None => Ok(default),
+            // libpq: 0 is the system's own, which here is ours.
+            Some(text) => match text.parse::<u32>() {
+                Ok(0) => Ok(default),
+                Ok(number) if number <= 1 << 20 => Ok(number),
+                _ => Err(format!("`{name}` isn't a number of seconds or times")),
+            },
+        };
+        match self.keepalives.as_deref() {
+            Some("0") => return Ok(None),
+            None | Some("1") => {}
+            Some(_) => return Err("`keepalives` is neither 0 nor 1".to_owned()),
+        }
+        Ok(Some(Keepalive {
+            idle: number("keepalives_idle", &self.keepalives_idle, KEEPALIVE.idle)?,
+            interval: number("keepalives_interval", &self.keepalives_interval, KEEPALIVE.interval)?,
+            count: number("keepalives_count", &self.keepalives_count, KEEPALIVE.count)?,
+        }))
     }
 
     fn finish(mut self, connection: &Connection) -> Result<Config> {
@@ -302,15 +482,32 @@ impl Raw {
                 .parse::<usize>()
                 .map_err(|_| Error::invalid(format!("connection `{name}`: `{field}` isn't a number"))),
         };
-        let port = number("port", self.port, 5432)?;
-        let port = u16::try_from(port)
-            .ok()
-            .filter(|port| *port != 0)
-            .ok_or_else(|| Error::invalid(format!("connection `{name}`: port {port} is out of range")))?;
-        let host = self.host.ok_or_else(|| {
+        let fault = |why: String| Error::invalid(format!("connection `{name}`: {why}"));
+        let settings = self.session_settings().map_err(&fault)?;
+        let keepalive = self.keepalive().map_err(&fault)?;
+        let hosts = self.host.ok_or_else(|| {
             Error::invalid(format!("connection `{name}` names no host"))
                 .hint("set `url` or `host` of the connection")
         })?;
+        let endpoints =
+            hosts::endpoints(&hosts, self.port.as_deref()).map_err(|why| fault(format!("it {why}")))?;
+        let Some(Endpoint { host, port }) = endpoints.first().cloned() else {
+            return Err(fault("it names no host".to_owned()));
+        };
+        let wanted = self.target_session_attrs.as_deref().unwrap_or("any");
+        let wanted = Wanted::parse(wanted).ok_or_else(|| {
+            fault(format!("target_session_attrs `{wanted}` isn't known"))
+                .hint("use any, read-write, read-only, primary, standby or prefer-standby")
+        })?;
+        let balanced = match self.load_balance_hosts.as_deref() {
+            None | Some("disable") => false,
+            Some("random") => true,
+            Some(other) => {
+                return Err(
+                    fault(format!("load_balance_hosts `{other}` isn't known")).hint("use disable or random")
+                );
+            }
+        };
         let ssl_mode = match self.ssl_mode.as_deref() {
             None | Some("prefer") => SslMode::Prefer,
             Some("disable") => SslMode::Disable,
@@ -351,8 +548,13 @@ impl Raw {
         let user = self.user.unwrap_or_else(|| "postgres".to_owned());
         Ok(Config {
             name: name.clone(),
+            endpoints,
             host,
             port,
+            wanted,
+            balanced,
+            settings,
+            keepalive,
             database: self.database.unwrap_or_else(|| user.clone()),
             user,
             password: self.password,
@@ -446,6 +648,43 @@ mod tests {
     }
 
     #[test]
+    fn keywords_and_values_are_a_connection_too() {
+        let text = "host=a,b port=6543,6544 dbname='my db' user=u target_session_attrs=read-write \
+                    options='-c geqo=off' connect_timeout=3 keepalives_idle=30 application_name=mine";
+        let c = config(serde_json::json!({ "url": text, "lock_timeout": "5s" })).unwrap();
+        assert_eq!(c.identity(&c.database), "postgres://a:6543,b:6544/my db");
+        assert_eq!((c.wanted, c.is_certain()), (Wanted::ReadWrite, false));
+        let settings: Vec<(&str, &str)> =
+            c.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(settings, [("geqo", "off"), ("lock_timeout", "5s")]);
+        assert_eq!(c.keepalive, Some(Keepalive { idle: 30, ..KEEPALIVE }));
+        let second = c.at(&c.endpoints[1]);
+        assert_eq!((second.host.as_str(), second.port), ("b", 6544));
+        assert_eq!(second.identity("x"), c.identity("x"), "it is one thing, whichever is up");
+        let c = config(serde_json::json!({"url": "postgres://h/x?keepalives=0"})).unwrap();
+        assert_eq!(c.keepalive, None);
+    }
+
+    #[test]
+    fn secrets_in_keywords_and_values_may_hold_any_character() {
+        let mut secrets = Secrets::default();
+        let run = RunId::from("r");
+        let password = secrets.insert(&run, "password", Secret::new("fake' word=\\"));
+        let whole = secrets.insert(&run, "whole", Secret::new("host=h user=u password='fake word'"));
+        let secrets = Arc::new(secrets);
+        let of = |url: String| {
+            let mut connection = connection(serde_json::json!({ "url": url }), Secrets::default());
+            connection.secrets = Arc::clone(&secrets);
+            Config::new(&connection).unwrap()
+        };
+        assert_eq!(
+            of(format!("host=h password={password}")).password("x").unwrap().expose(),
+            "fake' word=\\"
+        );
+        assert_eq!(of(whole).password("x").unwrap().expose(), "fake word");
+    }
+
+    #[test]
     fn a_service_gives_what_is_not_given() {
         let folder = tempfile::tempdir().unwrap();
         let services = folder.path().join("services.conf");
@@ -506,7 +745,16 @@ mod tests {
             (serde_json::json!({"url": "postgres://u:secret-word@h:abc/x"}), "`port`"),
             (serde_json::json!({"url": "postgres://u:secret-word@h/x?sslmode=maybe"}), "sslmode"),
             (serde_json::json!({"url": "postgres://u:secret-word@h/x?frob=1"}), "frob"),
-            (serde_json::json!({"url": "postgres://u:secret-word@a,b/x"}), "several hosts"),
+            (serde_json::json!({"url": "postgres://u:secret-word@a:1,b:2,:3/x"}), "empty host"),
+            (serde_json::json!({"url": "postgres://u:secret-word@h/x?sslcrl=f"}), "libpq's setting `sslcrl`"),
+            (serde_json::json!({"url": "host=h password='secret-word"}), "has no end"),
+            (serde_json::json!({"url": "host=h password=secret-word frob=1"}), "frob"),
+            (serde_json::json!({"host": "h", "target_session_attrs": "writable"}), "target_session_attrs"),
+            (serde_json::json!({"host": "h", "load_balance_hosts": "yes"}), "load_balance_hosts"),
+            (serde_json::json!({"host": "h", "options": "-c DateStyle=German"}), "`DateStyle`"),
+            (serde_json::json!({"host": "h", "lock_timeout": "soon"}), "`lock_timeout`"),
+            (serde_json::json!({"host": "h", "keepalives": "maybe"}), "`keepalives`"),
+            (serde_json::json!({"host": "h", "keepalives_idle": "-1"}), "`keepalives_idle`"),
             (serde_json::json!({"host": "h", "max_connections": 1}), "too few"),
             (serde_json::json!({"host": "h", "sslcert": "client.crt"}), "belong together"),
             (serde_json::json!({"host": "h", "passfile": "absent/pgpass"}), "passfile"),

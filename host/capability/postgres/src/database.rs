@@ -60,12 +60,26 @@ fn statement(name: &str, request: &CreateDatabase) -> String {
     if let Some(encoding) = &request.encoding {
         sql.push_str(&format!(" ENCODING {}", literal(encoding)));
     }
-    if let Some(locale) = &request.locale {
-        sql.push_str(&format!(" LC_COLLATE {0} LC_CTYPE {0}", literal(locale)));
+    if let Some(provider) = &request.locale_provider {
+        sql.push_str(&format!(" LOCALE_PROVIDER {}", ident(provider)));
     }
-    if request.encoding.is_some() || request.locale.is_some() {
+    if let Some(locale) = &request.locale {
+        sql.push_str(&match request.locale_provider.as_deref() {
+            Some("icu") => format!(" ICU_LOCALE {}", literal(locale)),
+            Some("builtin") => format!(" BUILTIN_LOCALE {}", literal(locale)),
+            _ => format!(" LC_COLLATE {0} LC_CTYPE {0}", literal(locale)),
+        });
+    }
+    if let Some(limit) = request.connection_limit {
+        sql.push_str(&format!(" CONNECTION LIMIT {limit}"));
+    }
+    let of_its_own =
+        request.encoding.is_some() || request.locale.is_some() || request.locale_provider.is_some();
+    match &request.template {
+        Some(template) => sql.push_str(&format!(" TEMPLATE {}", ident(template))),
         // Another template could hold text in another encoding (manual, CREATE DATABASE).
-        sql.push_str(" TEMPLATE template0");
+        None if of_its_own => sql.push_str(" TEMPLATE template0"),
+        None => {}
     }
     sql
 }
@@ -128,6 +142,37 @@ pub async fn contents(place: &Place) -> Result<Option<Vec<String>>> {
             .filter_map(|row| row.into_iter().next().flatten())
             .collect(),
     ))
+}
+
+/// What may keep the database from being dropped, as it is now: what it holds, who uses it.
+pub async fn foreseen(own: &Place, name: &str) -> Result<Vec<String>> {
+    let mut details = vec!["only if it holds nothing by then".to_owned()];
+    let Some(found) = contents(&own.beside(name)).await? else {
+        return Ok(vec!["it isn't there any more".to_owned()]);
+    };
+    if !found.is_empty() {
+        let shown: Vec<&str> = found.iter().take(10).map(String::as_str).collect();
+        details.push(format!(
+            "it holds {} relation{} now: {}{}; what of it this run didn't make keeps it",
+            found.len(),
+            if found.len() == 1 { "" } else { "s" },
+            shown.join(", "),
+            if found.len() > shown.len() { ", …" } else { "" }
+        ));
+    }
+    let mut session = own.session().await?;
+    let replies = session
+        .run(&format!(
+            "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = {} AND application_name NOT LIKE 'godwit/%'",
+            literal(name)
+        ))
+        .await?;
+    session.keep();
+    match replies.first().and_then(|reply| reply.one()) {
+        None | Some("0") => {}
+        Some(count) => details.push(format!("{count} sessions of others use it now, and have to end before")),
+    }
+    Ok(details)
 }
 
 /// Drops the database. `discard` allows what it holds.

@@ -4,15 +4,20 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use godwit_model::{Error, Fault, Result};
+use godwit_model::{Error, ErrorKind, Fault, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Config;
+use crate::config::{Config, Wanted};
+use crate::errors::Failure;
 use crate::session::Session;
 use crate::wire::Wire;
 
 /// How long a step waits for its turn to hold a snapshot.
 const LEADER_WAIT: Duration = Duration::from_secs(120);
+/// `too_many_connections`, of the server, the database or the role (manual, appendix A).
+const TOO_MANY: &str = "53300";
+/// The least that a budget shrinks to: a copy within one server takes three.
+const LEAST: usize = 3;
 
 /// One connection of the recipe: its settings and all that is open to it.
 #[derive(Debug)]
@@ -29,6 +34,17 @@ pub struct Server {
     backends: Backends,
     /// Whose locks somebody has been told of.
     pub said: crate::waits::Said,
+    /// How many connections there may be by now: the server may have fewer to give than the recipe allows.
+    size: Mutex<Size>,
+    /// The server that was taken, where the connection names several.
+    chosen: tokio::sync::Mutex<Option<Config>>,
+}
+
+/// Connections in all, and those among them that hold a snapshot.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    all: usize,
+    leaders: usize,
 }
 
 type Backends = Arc<Mutex<HashSet<u32>>>;
@@ -85,6 +101,8 @@ impl Server {
             idle: Mutex::new(VecDeque::new()),
             backends: Backends::default(),
             said: crate::waits::Said::default(),
+            size: Mutex::new(Size { all: config.max_connections, leaders }),
+            chosen: tokio::sync::Mutex::default(),
             config,
         }
     }
@@ -103,10 +121,11 @@ impl Server {
 
     /// Waits for the right to use two at once, which taken one by one could block each other for good.
     pub async fn two_permits(self: &Arc<Self>) -> Result<(Permit, Permit)> {
-        if self.config.max_connections < 3 {
+        let size = self.size().all;
+        if size < 3 {
             return Err(Error::invalid(format!(
-                "connection `{}` is source and sink of one copy, and max_connections {} is too few for it",
-                self.config.name, self.config.max_connections
+                "connection `{}` is source and sink of one copy, and {size} connections are too few for it",
+                self.config.name
             ))
             .hint("allow at least 3: one holds the snapshot, one reads, one writes"));
         }
@@ -160,17 +179,93 @@ impl Server {
     /// Closes idle connections until one more fits into the budget. The caller's permit is counted already.
     async fn make_room(&self) {
         loop {
-            let in_use = self.config.max_connections
-                - self.budget.available_permits().min(self.config.max_connections);
+            let size = self.size().all;
+            let in_use = size - self.budget.available_permits().min(size);
             let oldest = {
                 let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-                if in_use + idle.len() <= self.config.max_connections { None } else { idle.pop_front() }
+                if in_use + idle.len() <= size { None } else { idle.pop_front() }
             };
             match oldest {
                 Some((_, connection)) => connection.close().await,
                 None => return,
             }
         }
+    }
+
+    fn size(&self) -> Size {
+        *self.size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the budget smaller by one, where the server has no more to give and somebody else's connection can be waited
+    /// for; false where it can't be any smaller. Three remain for a copy within one server, and one more than there are
+    /// leaders, which keep theirs.
+    fn shrink(&self) -> bool {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_use = size.all - self.budget.available_permits().min(size.all);
+        let smaller = size.all - 1;
+        if smaller < LEAST || in_use + idle < 2 {
+            return false;
+        }
+        while size.leaders > (smaller / 2).max(1) {
+            let Ok(leader) = self.leaders.try_acquire() else { return false };
+            leader.forget();
+            size.leaders -= 1;
+        }
+        size.all = smaller;
+        true
+    }
+
+    /// Where to connect to: the first server that is what the connection asks for, the same for as long as it answers,
+    /// since snapshots and markers are of one server.
+    async fn endpoint(&self, database: &str, application: &str) -> Result<Config> {
+        if self.config.is_certain() {
+            return Ok(self.config.clone());
+        }
+        let mut chosen = self.chosen.lock().await;
+        if let Some(config) = &*chosen {
+            return Ok(config.clone());
+        }
+        let mut endpoints = self.config.endpoints.clone();
+        if self.config.balanced {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            let start = now.subsec_nanos() as usize % endpoints.len();
+            endpoints.rotate_left(start);
+        }
+        let mut refused = Vec::new();
+        let mut other = None;
+        for endpoint in &endpoints {
+            let config = self.config.at(endpoint);
+            let at = format!("{}:{}", endpoint.host, endpoint.port);
+            match state(&config, database, application).await {
+                Ok((in_recovery, read_only)) if config.wanted.admits(in_recovery, read_only) => {
+                    *chosen = Some(config.clone());
+                    return Ok(config);
+                }
+                Ok((in_recovery, read_only)) => {
+                    let what = if in_recovery { "a standby" } else { "a primary" };
+                    let mode = if read_only { ", read-only" } else { "" };
+                    refused.push(format!("{at} is {what}{mode}"));
+                    other.get_or_insert(config);
+                }
+                // Another host has another answer only where this one has none.
+                Err(error) if error.kind == ErrorKind::Unavailable => {
+                    refused.push(format!("{at}: {}", error.message))
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let (Some(config), Wanted::PreferStandby) = (other, self.config.wanted) {
+            *chosen = Some(config.clone());
+            return Ok(config);
+        }
+        Err(Error::unavailable(format!(
+            "connection `{}`: none of its servers can be used as {}: {}",
+            self.config.name,
+            self.config.wanted.word(),
+            refused.join("; ")
+        ))
+        .hint("check the hosts, and `target_session_attrs` of the connection"))
     }
 
     /// Closes idle connections that match.
@@ -188,6 +283,18 @@ impl Server {
     }
 }
 
+/// Whether a server is in recovery, and whether its sessions are read-only.
+async fn state(config: &Config, database: &str, application: &str) -> Result<(bool, bool)> {
+    let mut session = Session::connect(config, database, application).await?;
+    let replies = session
+        .run("SELECT pg_catalog.pg_is_in_recovery()::text, pg_catalog.current_setting('transaction_read_only')")
+        .await?;
+    session.close().await;
+    let row = replies.first().and_then(|reply| reply.rows.first());
+    let value = |at: usize| row.and_then(|row| row.get(at)).and_then(|value| value.as_deref());
+    Ok((value(0) == Some("true"), value(1) == Some("on")))
+}
+
 impl Idle {
     async fn close(self) {
         match self {
@@ -201,17 +308,37 @@ impl Permit {
     /// An open session, or a new one.
     pub async fn session(self, database: &str, application: &str) -> Result<Lease<Session>> {
         let key = Key { database: database.to_owned(), application: application.to_owned(), snapshot: None };
-        let open = self.server.take(|k, idle| *k == key && matches!(idle, Idle::Session(_)));
-        let connection = match open {
-            Some(Idle::Session(session)) => session,
-            _ => {
-                self.server.make_room().await;
-                let mut session = Session::connect(&self.server.config, database, application).await?;
-                session.enlisted = self.server.enlist(session.backend)?;
-                session
+        let mut permit = self;
+        loop {
+            let open = permit.server.take(|k, idle| *k == key && matches!(idle, Idle::Session(_)));
+            if let Some(Idle::Session(connection)) = open {
+                return Ok(Lease { connection, key, permit });
             }
-        };
-        Ok(Lease { connection, key, permit: self })
+            permit.server.make_room().await;
+            let config = permit.server.endpoint(database, application).await?;
+            match Session::connect(&config, database, application).await {
+                Ok(mut connection) => {
+                    connection.enlisted = permit.server.enlist(connection.backend)?;
+                    return Ok(Lease { connection, key, permit });
+                }
+                Err(failure) => permit = permit.after(failure).await?,
+            }
+        }
+    }
+
+    /// What to do after a connection didn't come about. A server that has no more connections to give makes the budget
+    /// smaller: the right to use one goes, and is waited for anew until somebody hands a connection back.
+    async fn after(self, failure: Failure) -> Result<Self> {
+        let server = self.server.clone();
+        if failure.is(TOO_MANY) && server.shrink() {
+            self.permit.forget();
+            return server.permit().await;
+        }
+        if failure.error.kind == ErrorKind::Unavailable && !failure.is(TOO_MANY) {
+            // Next time, another host may have taken over.
+            *server.chosen.lock().await = None;
+        }
+        Err(failure.into())
     }
 
     /// An open connection outside of a transaction, or a new one.
@@ -230,32 +357,34 @@ impl Permit {
             application: application.to_owned(),
             snapshot: snapshot.map(str::to_owned),
         };
-        let mut open = None;
-        while let Some(Idle::Wire(mut wire)) =
-            self.server.take(|k, idle| *k == key && matches!(idle, Idle::Wire(_)))
-        {
-            if wire.is_open() {
-                open = Some(wire);
-                break;
-            }
-        }
-        let connection = match open {
-            Some(wire) => wire,
-            None => {
-                self.server.make_room().await;
-                let mut wire = Wire::connect(&self.server.config, database, application).await?;
-                wire.enlisted = self.server.enlist(wire.backend)?;
-                if let Some(snapshot) = snapshot {
-                    let import = format!(
-                        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-                        crate::quote::literal(snapshot)
-                    );
-                    wire.simple(&import).await?;
+        let mut permit = self;
+        loop {
+            while let Some(Idle::Wire(mut connection)) =
+                permit.server.take(|k, idle| *k == key && matches!(idle, Idle::Wire(_)))
+            {
+                if connection.is_open() {
+                    return Ok(Lease { connection, key, permit });
                 }
-                wire
             }
-        };
-        Ok(Lease { connection, key, permit: self })
+            permit.server.make_room().await;
+            let config = permit.server.endpoint(database, application).await?;
+            let mut connection = match Wire::connect(&config, database, application).await {
+                Ok(connection) => connection,
+                Err(failure) => {
+                    permit = permit.after(failure).await?;
+                    continue;
+                }
+            };
+            connection.enlisted = permit.server.enlist(connection.backend)?;
+            if let Some(snapshot) = snapshot {
+                let import = format!(
+                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+                    crate::quote::literal(snapshot)
+                );
+                connection.simple(&import).await?;
+            }
+            return Ok(Lease { connection, key, permit });
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, ValueR
 use crate::config::{Config, SslMode};
 use crate::errors::{Failure, sqlx_failure};
 use crate::pool::Enlisted;
+use crate::quote::literal;
 use crate::wire::Reply;
 
 /// What decides how values are written and names are found; pinned alike at both ends, whatever server, role or
@@ -32,13 +33,31 @@ const PINS: &[(&str, &str)] = &[
     ("synchronize_seqscans", "off"),
 ];
 
-/// One request that pins a session's settings, and answers the server process behind the session.
-pub fn pins() -> String {
-    let pins: String = PINS.iter().map(|(name, value)| format!("SET {name} = '{value}'; ")).collect();
+/// Pins that are no more than a default: nothing that is copied depends on them.
+const DEFAULTS: [&str; 3] = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+
+/// Whether a setting has to be as the pins have it, whatever a connection would like.
+pub fn is_pinned(name: &str) -> bool {
+    PINS.iter().any(|(pin, _)| pin.eq_ignore_ascii_case(name))
+        && !DEFAULTS.iter().any(|default| default.eq_ignore_ascii_case(name))
+}
+
+/// One request that pins a session's settings, sets those of the connection, and answers the server process behind the
+/// session.
+pub fn pins(config: &Config) -> String {
+    let mut text: String = PINS.iter().map(|(name, value)| format!("SET {name} = '{value}'; ")).collect();
+    if let Some(keepalive) = config.keepalive.filter(|_| !config.is_local()) {
+        text += &format!(
+            "SET tcp_keepalives_idle = {}; SET tcp_keepalives_interval = {}; SET tcp_keepalives_count = {}; ",
+            keepalive.idle, keepalive.interval, keepalive.count
+        );
+    }
     // Limits that only newer majors have.
-    pins + "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
-            WHERE name IN ('idle_session_timeout', 'transaction_timeout'); \
-            SELECT pg_catalog.pg_backend_pid()::text"
+    text += "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
+             WHERE name IN ('idle_session_timeout', 'transaction_timeout'); ";
+    // The names hold letters, digits, `_` and `.` alone.
+    text.extend(config.settings.iter().map(|(name, value)| format!("SET {name} = {}; ", literal(value))));
+    text + "SELECT pg_catalog.pg_backend_pid()::text"
 }
 
 /// The server process that answered the pins.
@@ -65,7 +84,7 @@ impl Session {
             let connection =
                 PgConnection::connect_with(&options).await.map_err(|e| sqlx_failure(&at, e, 0))?;
             let mut session = Self { connection, backend: None, enlisted: None, at: at.clone() };
-            session.backend = backend(&session.run(&pins()).await?);
+            session.backend = backend(&session.run(&pins(config)).await?);
             Ok(session)
         };
         tokio::time::timeout(config.connect_timeout, begun).await.unwrap_or_else(|_| {

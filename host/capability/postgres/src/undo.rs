@@ -231,13 +231,16 @@ impl<'a> Planner<'a> {
                 if !created {
                     return Ok(());
                 }
+                let place = (self.place)(&slot)?;
+                let own = place.beside(&place.server.config.database);
+                let details = database::foreseen(&own, name).await?;
                 self.actions.push(Some(UndoAction {
                     key: EffectKey::new(format!("undo/{key}")),
                     title: format!("drop database {name}"),
                     takes_back: vec![key.clone()],
                     irreversible: None,
                     changed: None,
-                    details: vec!["only if it holds nothing by then".to_owned()],
+                    details,
                     request: Request::DropDatabase { slot, name: name.to_owned() }.json()?,
                 }));
             }

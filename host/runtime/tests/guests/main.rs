@@ -126,6 +126,7 @@ async fn echo_step() {
     assert_eq!(seal.pieces, [text, Piece::Dumped { path: "d/1.dat.zst".to_owned() }]);
     let Action::CreateDatabase(database) = &by_key("database").action else { panic!("not a database") };
     assert_eq!((database.owner.as_deref(), database.encoding.as_deref()), (Some("app"), None));
+    assert_eq!((database.locale_provider.as_deref(), database.connection_limit), (Some("icu"), Some(7)));
 
     let logged = host.logged();
     assert_eq!(logged[0], (Level::Warn, "logged".to_owned()));

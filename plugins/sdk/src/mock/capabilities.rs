@@ -171,7 +171,7 @@ impl World {
                 for piece in pieces {
                     match piece {
                         Piece::Text(text) => whole.extend_from_slice(text),
-                        Piece::Dumped(path) => {
+                        Piece::Dumped(path) | Piece::Block { path, .. } => {
                             whole.extend(self.files.remove(&(slot.clone(), path.clone())).ok_or_else(
                                 || Error::Missing(format!("there is no file `{path}` in slot `{slot}`")),
                             )?);

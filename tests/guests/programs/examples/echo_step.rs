@@ -151,6 +151,9 @@ fn make() -> Result<Vec<effects::Effect>, Error> {
         owner: Some("app".to_owned()),
         encoding: None,
         locale: Some("C".to_owned()),
+        locale_provider: Some("icu".to_owned()),
+        template: None,
+        connection_limit: Some(7),
     };
     let rule = objects::CorsRule {
         allowed_origins: vec!["https://app.example.com".to_owned()],

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
-use flate2::write::GzEncoder;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use godwit_model::effect::Compression;
 use godwit_model::{Error, Result};
 use lz4_flex::frame::{FrameDecoder, FrameEncoder};
@@ -29,6 +29,7 @@ pub fn decoder<'a>(
 ) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::None => Box::new(from),
+        Compression::Zlib => Box::new(ZlibDecoder::new(from)),
         Compression::Gzip if in_block => Box::new(ZlibDecoder::new(from)),
         Compression::Gzip => Box::new(MultiGzDecoder::new(from)),
         Compression::Lz4 => Box::new(FrameDecoder::new(from)),
@@ -42,6 +43,7 @@ pub enum Encoder<W: Write> {
     Gzip(GzEncoder<W>),
     Lz4(Box<FrameEncoder<W>>),
     Zstd(zstd::Encoder<'static, W>),
+    Zlib(ZlibEncoder<W>),
 }
 
 impl<W: Write> Encoder<W> {
@@ -51,6 +53,7 @@ impl<W: Write> Encoder<W> {
             Compression::Gzip => Self::Gzip(GzEncoder::new(to, flate2::Compression::default())),
             Compression::Lz4 => Self::Lz4(Box::new(FrameEncoder::new(to))),
             Compression::Zstd => Self::Zstd(zstd::Encoder::new(to, zstd::DEFAULT_COMPRESSION_LEVEL)?),
+            Compression::Zlib => Self::Zlib(ZlibEncoder::new(to, flate2::Compression::default())),
         })
     }
 
@@ -60,6 +63,7 @@ impl<W: Write> Encoder<W> {
             Self::Gzip(to) => to.write_all(bytes),
             Self::Lz4(to) => to.write_all(bytes),
             Self::Zstd(to) => to.write_all(bytes),
+            Self::Zlib(to) => to.write_all(bytes),
         }
     }
 
@@ -69,6 +73,7 @@ impl<W: Write> Encoder<W> {
             Self::Gzip(to) => to.finish(),
             Self::Lz4(to) => to.finish().map_err(io::Error::other),
             Self::Zstd(to) => to.finish(),
+            Self::Zlib(to) => to.finish(),
         }
     }
 }
@@ -218,7 +223,9 @@ mod tests {
     #[test]
     fn what_is_packed_is_unpacked_and_damage_is_found() {
         let rows = b"1\tsome text\n".repeat(20_000);
-        for compression in [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Zstd] {
+        for compression in
+            [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Zstd, Compression::Zlib]
+        {
             let mut encoder = Encoder::new(compression, Vec::new()).unwrap();
             encoder.write_all(&rows).unwrap();
             encoder.write_all(END).unwrap();

@@ -4,7 +4,7 @@
 //! blocks.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
 use godwit_model::effect::Block;
 use godwit_model::{Error, Result};
@@ -138,6 +138,30 @@ fn pass(archive: &mut Archive, size: u64) -> Result<u64> {
             return Err(Error::failed(format!("{}: a block goes beyond the file's end", archive.what))
                 .hint("the archive is truncated or damaged; make it anew"));
         }
+    }
+}
+
+/// Bytes of a chunk that is written; pg_restore holds one at a time.
+const CHUNK: usize = 65536;
+
+/// Writes what a file holds as a data block, with numbers of four bytes; see `archive.piece` in the WIT.
+pub fn write_block(mut from: impl Read, dump_id: i32, to: &mut impl Write) -> io::Result<()> {
+    let number = |value: i32| {
+        let [a, b, c, d] = value.unsigned_abs().to_le_bytes();
+        [u8::from(value < 0), a, b, c, d]
+    };
+    to.write_all(&[DATA])?;
+    to.write_all(&number(dump_id))?;
+    let mut chunk = Vec::with_capacity(CHUNK);
+    loop {
+        chunk.clear();
+        let length = from.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
+        // A chunk of no bytes is the end of the block.
+        to.write_all(&number(length as i32))?;
+        if length == 0 {
+            return Ok(());
+        }
+        to.write_all(&chunk)?;
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::dump::Counting;
-use super::{Before, FilePlace, Written, io_error};
+use super::{Before, FilePlace, Written, custom, io_error};
 
 const BUFFER: usize = 1 << 18;
 
@@ -88,7 +88,7 @@ impl Seal<'_> {
 
     fn dumped(&self) -> impl Iterator<Item = &str> {
         self.request.pieces.iter().filter_map(|piece| match piece {
-            Piece::Dumped { path } => Some(path.as_str()),
+            Piece::Dumped { path } | Piece::Block { path, .. } => Some(path.as_str()),
             Piece::Text { .. } => None,
         })
     }
@@ -106,6 +106,10 @@ impl Seal<'_> {
                         Piece::Dumped { path } => {
                             let mut from = files.open(grant, path)?;
                             io::copy(&mut from, &mut to).map_err(failed)?;
+                        }
+                        Piece::Block { path, dump_id } => {
+                            custom::write_block(files.open(grant, path)?, *dump_id, &mut to)
+                                .map_err(failed)?;
                         }
                     }
                 }

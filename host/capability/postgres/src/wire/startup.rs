@@ -1,5 +1,7 @@
 //! From a socket to a session: TLS, start-up, authentication.
 
+use std::time::Duration;
+
 use bytes::{Buf, BytesMut};
 use godwit_model::{Error, Fault};
 use postgres_protocol::authentication::md5_hash;
@@ -32,7 +34,7 @@ impl Wire {
                 at: at.clone(),
             };
             wire.start(config, database, application).await?;
-            wire.backend = backend(&wire.simple(&pins()).await?);
+            wire.backend = backend(&wire.simple(&pins(config)).await?);
             Ok(wire)
         };
         tokio::time::timeout(config.connect_timeout, begun).await.unwrap_or_else(|_| {
@@ -150,6 +152,15 @@ async fn open(config: &Config, at: &str) -> Result<Stream, Failure> {
         .await
         .map_err(|e| io_error(at, "can't connect", &e))?;
     stream.set_nodelay(true).map_err(|e| io_error(at, "can't set TCP_NODELAY", &e))?;
+    if let Some(keepalive) = config.keepalive {
+        let probes = socket2::TcpKeepalive::new()
+            .with_time(Duration::from_secs(keepalive.idle.into()))
+            .with_interval(Duration::from_secs(keepalive.interval.into()))
+            .with_retries(keepalive.count);
+        socket2::SockRef::from(&stream)
+            .set_tcp_keepalive(&probes)
+            .map_err(|e| io_error(at, "can't set keep-alives", &e))?;
+    }
     let Some(client) = tls::client(config)? else { return Ok(Stream::Plain(stream)) };
     let mut out = BytesMut::new();
     frontend::ssl_request(&mut out);

@@ -126,10 +126,15 @@ async fn a_database_is_made_and_dropped() {
             owner: None,
             encoding: Some("UTF8".into()),
             locale: Some("C".into()),
+            locale_provider: None,
+            template: None,
+            connection_limit: Some(9),
         }),
     };
     let performed = bench.run(&pg, &effect).await.unwrap();
     assert_eq!(result(&performed)["created"], true);
+    let limit = "SELECT datconnlimit FROM pg_database WHERE datname = 'made \"x\"'";
+    assert_eq!(pair.sink.psql("postgres", limit).unwrap(), "9");
     let again = pg
         .perform(&bench.scope, &effect, &performed.preparation, &bench.book(&effect.key), true)
         .await
@@ -143,6 +148,8 @@ async fn a_database_is_made_and_dropped() {
     let scope = bench.undo();
     let actions = pg.plan_undo(&scope, &[performed.clone(), fill]).await.unwrap();
     assert_eq!(actions.len(), 2);
+    let foreseen = actions[1].details.join("; ");
+    assert!(foreseen.contains("holds 1 relation now: public.t"), "{foreseen}");
     let error = pg.undo(&scope, &actions[1], false, false).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Conflict);
     assert!(error.message.contains("public.t"), "{error}");

@@ -4,6 +4,7 @@
 mod support;
 
 mod archiving;
+mod connecting;
 mod copying;
 mod encrypting;
 mod executing;

@@ -179,6 +179,7 @@ pub(super) fn rows_file(file: archive::RowsFile) -> effect::RowsFile {
             archive::Compression::Gzip => effect::Compression::Gzip,
             archive::Compression::Lz4 => effect::Compression::Lz4,
             archive::Compression::Zstd => effect::Compression::Zstd,
+            archive::Compression::Zlib => effect::Compression::Zlib,
         },
     }
 }
@@ -187,5 +188,6 @@ pub(super) fn piece(piece: archive::Piece) -> effect::Piece {
     match piece {
         archive::Piece::Text(bytes) => effect::Piece::Text { bytes },
         archive::Piece::Dumped(path) => effect::Piece::Dumped { path },
+        archive::Piece::Block(block) => effect::Piece::Block { path: block.path, dump_id: block.dump_id },
     }
 }

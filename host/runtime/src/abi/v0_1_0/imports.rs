@@ -267,6 +267,9 @@ impl postgres::Host for Guest {
             owner: options.owner,
             encoding: options.encoding,
             locale: options.locale,
+            locale_provider: options.locale_provider,
+            template: options.template,
+            connection_limit: options.connection_limit,
         });
         self.make(key, action)
     }
