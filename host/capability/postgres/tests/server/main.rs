@@ -8,6 +8,7 @@ mod copying;
 mod encrypting;
 mod executing;
 mod large_objects;
+mod gating;
 mod reading;
 mod resuming;
 mod undoing;
