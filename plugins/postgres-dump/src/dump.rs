@@ -135,7 +135,12 @@ fn dump<H: Host>(host: &H, params: &Params, key: &str, table: &TableRows) -> Res
     let sink =
         RowsFile { slot: ARCHIVE.to_owned(), path: file(params, table), compression: params.compression() };
     let consistency = params.consistency.consistency();
-    host.dump_table(key, source, sink, CopyOptions { consistency, only: table.only, filter: table.filter.clone() })
+    host.dump_table(
+        key,
+        source,
+        sink,
+        CopyOptions { consistency, only: table.only, filter: table.filter.clone() },
+    )
 }
 
 fn seal<H: Host>(host: &H, params: &Params, key: &str, contents: &Contents) -> Result<H::Effect> {
