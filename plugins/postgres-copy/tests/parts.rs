@@ -122,6 +122,44 @@ async fn what_cannot_be_copied_is_named_before_anything_is_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_of_users_in_tables_of_extensions_come_beside_what_is_there() {
+    let server = server(Major::V15).await;
+    let extension = "CREATE EXTENSION pgcrypto;
+        CREATE TABLE public.settings (id int PRIMARY KEY, what text, own boolean, twice int GENERATED ALWAYS AS (id * 2) STORED);
+        CREATE TABLE public.kept (a int);
+        CREATE SEQUENCE public.numbers;
+        INSERT INTO public.settings VALUES (1, 'it came with this', false);
+        ALTER EXTENSION pgcrypto ADD TABLE public.settings;
+        ALTER EXTENSION pgcrypto ADD TABLE public.kept;
+        ALTER EXTENSION pgcrypto ADD SEQUENCE public.numbers;
+        UPDATE pg_extension SET extcondition = ARRAY['WHERE own', '', ''],
+            extconfig = ARRAY['public.settings', 'public.kept', 'public.numbers']::regclass[]::oid[]
+        WHERE extname = 'pgcrypto';";
+    let world = World::new(&server, "ofextension", extension).await;
+    server.psql(&world.target.name, extension).expect("the extension is there already");
+    server
+        .psql(
+            &world.source.name,
+            "INSERT INTO public.settings VALUES (2, 'mine', true), (3, 'mine, too', true);
+             UPDATE public.settings SET what = 'changed' WHERE id = 1; SELECT setval('public.numbers', 7)",
+        )
+        .expect("rows");
+    let outputs = world.apply(json!({})).expect("copy");
+    let tables: Vec<&str> = outputs.tables.iter().map(|table| table.name.as_str()).collect();
+    assert_eq!(tables, ["settings"], "an empty one is nothing to write to");
+    let all = "SELECT string_agg(id || what, ' ' ORDER BY id), (SELECT last_value FROM public.numbers) FROM public.settings";
+    assert_eq!(world.one(&world.target, all), "1it came with this 2mine 3mine, too|7");
+    world.proven(json!({}), &outputs);
+
+    let again = World::new(&server, "ofskipped", extension).await;
+    server.psql(&again.source.name, "INSERT INTO public.kept VALUES (1)").expect("a row");
+    server.psql(&again.target.name, extension).expect("the extension is there already");
+    let outputs = again.apply(json!({ "skip": ["extension data"] })).expect("copy");
+    let names: Vec<&str> = outputs.skipped.iter().map(|skipped| skipped.name.as_str()).collect();
+    assert_eq!(names, ["public.kept", "public.numbers"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_only_a_superuser_may_make_is_named_before_anything_is_touched() {
     let server = server(Major::V16).await;
     let world = World::new(
