@@ -25,6 +25,8 @@ pub struct Params {
     pub owners: bool,
     /// What is granted too, to roles that have to be there, and default privileges.
     pub privileges: bool,
+    /// Settings of the database, and of roles in it (`ALTER DATABASE … SET`, `ALTER ROLE … IN DATABASE … SET`).
+    pub settings: bool,
     /// Kinds of objects to leave out, such as `trigger` or `event trigger`.
     pub skip: Vec<String>,
     /// With `data_only`: tables whose rows in the target stay as they are, such as `alembic_version`.
@@ -36,9 +38,9 @@ impl Params {
     /// Checks what the JSON Schema can't say.
     pub fn check(&self) -> Result<()> {
         check_halves(self.schema_only, self.data_only, &self.keep)?;
-        if self.data_only && (self.owners || self.privileges) {
+        if self.data_only && (self.owners || self.privileges || self.settings) {
             return Err(Error::Invalid(
-                "`owners` and `privileges` are of objects that are made; they don't go with `data_only`"
+                "`owners`, `privileges` and `settings` are of what is made; they don't go with `data_only`"
                     .into(),
             ));
         }
@@ -55,7 +57,7 @@ impl Params {
     }
 
     pub fn rights(&self) -> Rights {
-        Rights { owners: self.owners, privileges: self.privileges }
+        Rights { owners: self.owners, privileges: self.privileges, settings: self.settings }
     }
 
     pub fn consistency(&self) -> Consistency {

@@ -160,6 +160,45 @@ async fn rows_of_users_in_tables_of_extensions_come_beside_what_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_of_the_database_come_where_they_are_asked_for() {
+    let server = server(Major::V16).await;
+    let world = World::new(&server, "settings", "CREATE TABLE public.t (a int)").await;
+    let name = &world.source.name;
+    server
+        .psql(
+            "postgres",
+            &format!(
+                "CREATE ROLE \"of % settings\"; ALTER DATABASE {name} SET search_path = \"$user\", 'a b', public;
+                 ALTER DATABASE {name} SET my.option = 'it''s 100%'; ALTER DATABASE {name} SET work_mem = '5MB';
+                 ALTER ROLE \"of % settings\" IN DATABASE {name} SET statement_timeout = '7s'"
+            ),
+        )
+        .expect("settings");
+    let set = |database: &Database| {
+        let sql = format!(
+            "SELECT string_agg(COALESCE(r.rolname, '') || ':' || (SELECT array_agg(c ORDER BY c) FROM unnest(s.setconfig) c)::text, ';' ORDER BY r.rolname NULLS FIRST) \
+             FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole \
+             JOIN pg_database d ON d.oid = s.setdatabase WHERE d.datname = '{}'",
+            database.name
+        );
+        server.psql("postgres", &sql).expect("a query")
+    };
+    let outputs = world.apply(json!({})).expect("copy");
+    assert!(outputs.dropped.contains(&"database settings".to_owned()) && set(&world.target).is_empty());
+    world.host.undo().expect("undo");
+
+    let world =
+        World { host: NativeHost::new(&[("source", &world.source), ("target", &world.target)]), ..world };
+    let params = json!({ "settings": true });
+    let outputs = world.apply(params.clone()).expect("copy");
+    assert!(!outputs.dropped.contains(&"database settings".to_owned()));
+    assert_eq!(set(&world.target), set(&world.source));
+    world.proven(params, &outputs);
+    world.host.undo().expect("undo");
+    assert_eq!(set(&world.target), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_only_a_superuser_may_make_is_named_before_anything_is_touched() {
     let server = server(Major::V16).await;
     let world = World::new(
