@@ -1,6 +1,7 @@
 //! TLS as `sslmode` asks for it, by both kinds of connection.
 
 use godwit_lab::postgres::{Major, PgServer};
+use godwit_lab::proxy::{Hold, Proxy};
 use godwit_model::ErrorKind;
 use godwit_model::effect::SqlUndo;
 use godwit_model::plugin::Access;
@@ -85,6 +86,40 @@ async fn each_sslmode_proves_what_it_promises() {
     assert_eq!(attempt(format!("sslmode=verify-ca&sslrootcert={ours_pem}")).await, yes);
     let error = attempt(format!("sslmode=verify-full&sslrootcert={ours_pem}")).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Failed, "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_in_the_middle_of_an_encrypted_copy_is_made_again() {
+    let server = PgServer::start(Major::V15).await.unwrap();
+    install(&server, &authority(), "127.0.0.1").await;
+    for database in ["from_here", "to_there"] {
+        server.create_database(database).await.unwrap();
+        server.psql(database, "CREATE TABLE big (id int, filler text)").unwrap();
+    }
+    let fill = "ALTER TABLE big ALTER filler SET STORAGE EXTERNAL;
+        INSERT INTO big SELECT i, repeat(md5(i::text), 250) FROM generate_series(1, 3000) i";
+    server.psql("from_here", fill).unwrap();
+    let proxy = Proxy::before(server.port()).await.unwrap();
+    let by = |database: &str| format!("{}?sslmode=require", proxy.url(&server.url(database), server.port()));
+    for (hold, what) in [(Hold::Received(2 << 20), "on its way out"), (Hold::Sent(2 << 20), "on its way in")]
+    {
+        server.psql("to_there", "TRUNCATE big; DROP SCHEMA IF EXISTS godwit_marker CASCADE").unwrap();
+        let pg = std::sync::Arc::new(capability(&[("source", &by("from_here")), ("sink", &by("to_there"))]));
+        let bench = Bench::new();
+        let effect = copy("big", &["id", "filler"]);
+        proxy.hold(hold);
+        let (failed, ()) = tokio::join!(bench.run(&pg, &effect), async {
+            proxy.held(std::time::Duration::from_secs(60)).await.unwrap();
+            proxy.cut();
+        });
+        let error = failed.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{what}: {error}");
+        assert_eq!(server.psql("to_there", "SELECT count(*) FROM big").unwrap(), "0", "{what}");
+        // As the engine does with what is unavailable.
+        bench.perform(&pg, &effect, true).await.unwrap();
+        let rows = "SELECT count(*), md5(string_agg(filler, '' ORDER BY id)) FROM big";
+        assert_eq!(server.psql("to_there", rows).unwrap(), server.psql("from_here", rows).unwrap(), "{what}");
+    }
 }
 
 #[tokio::test]
