@@ -1,7 +1,9 @@
 //! The queue of one step's effects: intents before effects, predecessors before successors, outcomes in the order in
 //! which effects end.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod state;
+
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use godwit_model::capability::StepScope;
 use godwit_model::effect::{Action, Done, Effect, Estimate, Outcome, Preparation};
 use godwit_model::journal::{EffectRecord, EffectStatus, Intent, Journal};
-use godwit_model::{Digest, EffectKey, Error, Fault, Json, Result, StepId};
+use godwit_model::{Digest, EffectKey, Error, Fault, Result, StepId};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -17,6 +19,7 @@ use crate::observer::{Answer, Event, Question};
 use crate::rooms::Rooms;
 use crate::scope::{JournalLedger, Stop};
 use crate::transforms::Transfer;
+use state::{End, Entry, State, check_predecessors};
 
 /// How many effects of a step are performed at once at most. Capabilities have budgets of their own below this.
 const WORKERS: usize = 64;
@@ -57,43 +60,6 @@ pub(crate) struct Queue {
     /// Something ended, or something became ready.
     changed: Notify,
     workers: Mutex<JoinSet<()>>,
-}
-
-#[derive(Default)]
-struct State {
-    /// What the journal knew when the step began.
-    known: HashMap<EffectKey, EffectRecord>,
-    /// Effects to be done again although the journal has them as done.
-    redo: HashSet<EffectKey>,
-    asked: HashMap<EffectKey, Entry>,
-    ready: VecDeque<EffectKey>,
-    outcomes: VecDeque<Outcome>,
-    /// Asked for and not ended.
-    unfinished: usize,
-    running: usize,
-    sequence: u64,
-    errors: u64,
-    first_error: Option<(EffectKey, Error)>,
-    /// Decided to be cancelled, not yet journalled so.
-    cancelled: Vec<(EffectKey, String)>,
-    transfers: Vec<Transfer>,
-    /// Where in `transfers` those are of which only the outcome tells all names.
-    unnamed: HashMap<EffectKey, usize>,
-    /// Ends the step whatever the guest thinks of it.
-    fatal: Option<Error>,
-}
-
-struct Entry {
-    effect: Option<Box<(Effect, Preparation, bool)>>,
-    waits_for: HashSet<EffectKey>,
-    followers: Vec<EffectKey>,
-    end: Option<End>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Done,
-    Failed,
 }
 
 impl Queue {
@@ -558,170 +524,6 @@ impl Queue {
         // Every change of the state is made whole under one lock; a panic elsewhere leaves it consistent.
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
-}
-
-impl Entry {
-    fn ended(end: End) -> Self {
-        Self { effect: None, waits_for: HashSet::new(), followers: Vec::new(), end: Some(end) }
-    }
-}
-
-impl State {
-    fn note(&mut self, key: EffectKey, transfer: Option<Transfer>) {
-        let Some(transfer) = transfer else { return };
-        if !transfer.is_named() {
-            self.unnamed.insert(key, self.transfers.len());
-        }
-        self.transfers.push(transfer);
-    }
-
-    /// What the step failed of: the first effect that did, in the plugin's words where it `said` more about just that
-    /// error, else under the effect's key.
-    fn failure(&self, said: Option<&Error>) -> Option<Error> {
-        let (key, first) = self.first_error.as_ref()?;
-        let error = match said {
-            Some(said) if explains(said, first) => said.clone(),
-            _ => first.clone().context(format!("effect `{key}`")),
-        };
-        Some(match self.errors {
-            1 => error,
-            n => error.context(format!("{n} effects failed, the first of them")),
-        })
-    }
-
-    fn enqueue(&mut self, effect: Effect, preparation: Preparation, resumed: bool) {
-        let key = effect.key.clone();
-        let waits_for: HashSet<EffectKey> = effect
-            .after
-            .iter()
-            .filter(|before| self.asked.get(*before).is_none_or(|entry| entry.end != Some(End::Done)))
-            .cloned()
-            .collect();
-        let followers = self.asked.remove(&key).map(|entry| entry.followers).unwrap_or_default();
-        for before in &waits_for {
-            // A predecessor later in the same batch gets a place to note its followers before it is enqueued.
-            self.asked
-                .entry(before.clone())
-                .or_insert_with(|| Entry {
-                    effect: None,
-                    waits_for: HashSet::new(),
-                    followers: Vec::new(),
-                    end: None,
-                })
-                .followers
-                .push(key.clone());
-        }
-        if waits_for.is_empty() {
-            self.ready.push_back(key.clone());
-        }
-        let effect = Some(Box::new((effect, preparation, resumed)));
-        self.asked.insert(key, Entry { effect, waits_for, followers, end: None });
-        self.unfinished += 1;
-    }
-
-    fn take_ready(&mut self) -> Option<(Effect, Preparation, bool)> {
-        while let Some(key) = self.ready.pop_front() {
-            if let Some(work) = self.asked.get_mut(&key).and_then(|entry| entry.effect.take()) {
-                return Some(*work);
-            }
-        }
-        None
-    }
-
-    fn end(&mut self, key: &EffectKey, result: Result<Json>, end: End) {
-        let Some(entry) = self.asked.get_mut(key) else { return };
-        if entry.end.is_some() {
-            return;
-        }
-        entry.end = Some(end);
-        entry.effect = None;
-        let followers = std::mem::take(&mut entry.followers);
-        self.unfinished -= 1;
-        self.outcomes.push_back(Outcome { key: key.clone(), result });
-        for follower in followers {
-            let Some(entry) = self.asked.get_mut(&follower) else { continue };
-            if end == End::Done && entry.waits_for.remove(key) && entry.waits_for.is_empty() {
-                self.ready.push_back(follower);
-            }
-        }
-    }
-
-    /// Cancels what waits for something that has failed: a mark that `take_cancelled` collects.
-    fn cancel_orphans(&mut self) {
-        if self.errors == 0 {
-            return;
-        }
-        let failed: HashSet<EffectKey> = self
-            .asked
-            .iter()
-            .filter(|(_, entry)| entry.end == Some(End::Failed))
-            .map(|(key, _)| key.clone())
-            .collect();
-        if failed.is_empty() {
-            return;
-        }
-        let orphans: Vec<(EffectKey, EffectKey)> = self
-            .asked
-            .iter()
-            .filter(|(_, entry)| entry.end.is_none() && entry.effect.is_some())
-            .filter_map(|(key, entry)| {
-                entry
-                    .waits_for
-                    .iter()
-                    .find(|before| failed.contains(*before))
-                    .map(|b| (key.clone(), b.clone()))
-            })
-            .collect();
-        for (key, before) in orphans {
-            self.cancelled_mark(&key, format!("`{before}` did not end well"));
-        }
-    }
-
-    /// Cancels everything that has not begun.
-    fn cancel_waiting(&mut self, why: &str) {
-        let waiting: Vec<EffectKey> = self
-            .asked
-            .iter()
-            .filter(|(_, entry)| entry.end.is_none() && entry.effect.is_some())
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in waiting {
-            self.cancelled_mark(&key, why.to_owned());
-        }
-    }
-
-    fn cancelled_mark(&mut self, key: &EffectKey, why: String) {
-        if let Some(entry) = self.asked.get_mut(key) {
-            entry.effect = None;
-            self.cancelled.push((key.clone(), why));
-        }
-    }
-
-    fn take_cancelled(&mut self) -> Vec<(EffectKey, String)> {
-        std::mem::take(&mut self.cancelled)
-    }
-}
-
-/// Whether a plugin's error is that of the effect with an explanation before it. An error that a plugin passes on keeps
-/// the words it was told at its end.
-fn explains(said: &Error, effect: &Error) -> bool {
-    said.kind == effect.kind
-        && said.message.len() > effect.message.len()
-        && said.message.ends_with(&effect.message)
-}
-
-fn check_predecessors(state: &State, in_batch: &HashSet<EffectKey>, effect: &Effect) -> Result<()> {
-    for before in &effect.after {
-        if !in_batch.contains(before) && !state.asked.contains_key(before) {
-            return Err(Error::invalid(format!(
-                "effect `{}` comes after `{before}`, which was not submitted",
-                effect.key
-            ))
-            .fault(Fault::Plugin)
-            .hint("submit the predecessor before, or in the same batch"));
-        }
-    }
-    Ok(())
 }
 
 fn other_request(step: &StepId, record: &EffectRecord, effect: &Effect) -> Error {

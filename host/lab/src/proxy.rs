@@ -7,9 +7,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use crate::error::{LabError, Result, io};
+
+/// Pieces of up to 64 KiB that may be under way in one direction on a long way.
+const UNDER_WAY: usize = 64;
 
 /// When a connection is held: before the bytes that fulfil it are handed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +53,16 @@ struct State {
 impl Proxy {
     /// A way to `port` of 127.0.0.1. It works as long as the runtime that it was made in.
     pub async fn before(port: u16) -> Result<Self> {
+        Self::far(port, Duration::ZERO).await
+    }
+
+    /// A way to `port` of 127.0.0.1 on which a request and its answer take `round_trip` longer, however much is under way.
+    pub async fn far(port: u16, round_trip: Duration) -> Result<Self> {
         let path = std::path::Path::new("127.0.0.1:0");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(io("listen on", path))?;
         let own = listener.local_addr().map_err(io("listen on", path))?.port();
         let shared = Arc::new(Shared::default());
-        let listening = tokio::spawn(listen(listener, port, shared.clone()));
+        let listening = tokio::spawn(listen(listener, port, round_trip / 2, shared.clone()));
         Ok(Self { port: own, shared, listening })
     }
 
@@ -140,19 +149,19 @@ impl Drop for Held<'_> {
     }
 }
 
-async fn listen(listener: TcpListener, port: u16, shared: Arc<Shared>) {
+async fn listen(listener: TcpListener, port: u16, delay: Duration, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
         let shared = shared.clone();
         tokio::spawn(async move {
             // A server that is down: the client's connection is closed at once.
             if let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
-                connection(client, server, &shared).await;
+                connection(client, server, delay, &shared).await;
             }
         });
     }
 }
 
-async fn connection(client: TcpStream, server: TcpStream, shared: &Shared) {
+async fn connection(client: TcpStream, server: TcpStream, delay: Duration, shared: &Shared) {
     for stream in [&client, &server] {
         // Only slower without.
         let _ = stream.set_nodelay(true);
@@ -163,8 +172,8 @@ async fn connection(client: TcpStream, server: TcpStream, shared: &Shared) {
     let cut = shared.wait(|state| state.generation > generation);
     let moved = async {
         tokio::join!(
-            pump(&mut from_client, &mut to_server, true, shared, generation),
-            pump(&mut from_server, &mut to_client, false, shared, generation)
+            pump(&mut from_client, &mut to_server, true, delay, shared, generation),
+            pump(&mut from_server, &mut to_client, false, delay, shared, generation)
         )
     };
     let is_cut = tokio::select! {
@@ -186,13 +195,36 @@ async fn pump(
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
     to_server: bool,
+    delay: Duration,
     shared: &Shared,
     generation: u64,
 ) {
-    let mut buffer = vec![0; 64 << 10];
+    // What is under way: read at once, handed on when it has come far enough.
+    let (under_way, mut arriving) =
+        mpsc::channel::<(Instant, Vec<u8>)>(if delay.is_zero() { 1 } else { UNDER_WAY });
+    let depart = async move {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            if under_way.send((Instant::now() + delay, buffer[..read].to_vec())).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(depart, arrive(&mut arriving, to, to_server, shared, generation));
+}
+
+/// Hands on what arrives, unless it is held.
+async fn arrive(
+    arriving: &mut mpsc::Receiver<(Instant, Vec<u8>)>,
+    to: &mut OwnedWriteHalf,
+    to_server: bool,
+    shared: &Shared,
+    generation: u64,
+) {
     let mut passed = 0_u64;
-    while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        let piece = &buffer[..read];
+    while let Some((due, piece)) = arriving.recv().await {
+        tokio::time::sleep_until(due).await;
+        let (piece, read) = (piece.as_slice(), piece.len());
         passed += read as u64;
         let fulfils = |state: &State| match &state.hold {
             Some(Hold::Received(bytes)) => !to_server && passed > *bytes,
@@ -207,9 +239,10 @@ async fn pump(
             shared.wait(|state| state.generation > generation || !fulfils(state)).await;
         }
         if to.write_all(piece).await.is_err() {
-            return;
+            break;
         }
     }
-    // The other side may be gone already.
+    // Whoever sends learns of it; the other side may be gone already.
+    arriving.close();
     let _ = to.shutdown().await;
 }

@@ -14,7 +14,7 @@ mod toc;
 mod write;
 
 pub use copy_statement::CopyTarget;
-pub use fault::Fault;
+pub use fault::{Fault, FaultKind};
 pub use read::read;
 pub use statements::{SplitFault, if_exists, split};
 pub use toc::{Compressed, Created, Data, Entry, Layout, Section, Toc, Version};

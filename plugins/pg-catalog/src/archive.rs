@@ -67,6 +67,7 @@ impl Kind {
             Self::Owner => ("OWNER", 0),
             Self::LargeObject => ("BLOB", 2613),
             Self::Privileges | Self::SystemPrivileges => ("ACL", 0),
+            Self::Setting => ("DATABASE PROPERTIES", 0),
             Self::DefaultPrivileges => ("DEFAULT ACL", 826),
             Self::EventTrigger => ("EVENT TRIGGER", 3466),
         }

@@ -20,6 +20,8 @@ pub struct Rights {
     pub owners: bool,
     /// Default privileges, too.
     pub privileges: bool,
+    /// Settings of the database, and of roles in it.
+    pub settings: bool,
 }
 
 /// Everything that users made in one database.
@@ -62,10 +64,11 @@ pub struct Catalog {
     pub publication_tables: Vec<PublicationTableRow>,
     pub publication_schemas: Vec<PublicationSchemaRow>,
     pub subscriptions: Vec<SubscriptionRow>,
-    /// This and the next two are empty unless asked for by [`Rights`].
+    /// This and the next three are empty unless asked for by [`Rights`].
     pub owners: Vec<OwnerRow>,
     pub privileges: Vec<PrivilegesRow>,
     pub default_privileges: Vec<DefaultPrivilegesRow>,
+    pub settings: Vec<SettingRow>,
     pub large_objects: LargeObjectsRow,
     pub large_object_groups: Vec<LargeObjectGroup>,
     pub edges: Vec<EdgeRow>,
@@ -209,6 +212,7 @@ impl Catalog {
             "owner" => one(r).map(|x| self.owners.push(x)),
             "privileges" => one(r).map(|x| self.privileges.push(x)),
             "default_privileges" => one(r).map(|x| self.default_privileges.push(x)),
+            "setting" => one(r).map(|x| self.settings.push(x)),
             "large_objects" => one(r).map(|x| self.large_objects = x),
             "large_object" => one(r).map(|x| self.large_object_groups.push(x)),
             "edge" => one(r).map(|x| self.edges.push(x)),

@@ -353,6 +353,7 @@ pub fn build_with(catalog: &Catalog, filter: &Filter, skip: &BTreeSet<String>, d
     builder.privileges();
     builder.default_privileges();
     builder.large_objects();
+    builder.settings();
     builder.link();
     let unsupported = unsupported_needs(&builder);
     let Builder { nodes, relations, shells, .. } = builder;

@@ -69,6 +69,8 @@ pub enum Kind {
     /// Of what is the server's own.
     SystemPrivileges,
     DefaultPrivileges,
+    /// Of the database, or of a role in it.
+    Setting,
     /// Last of all, since it fires on what makes others.
     EventTrigger,
 }
@@ -148,6 +150,7 @@ impl Kind {
             Self::LargeObject => "large object",
             Self::SystemPrivileges => "system privileges",
             Self::DefaultPrivileges => "default privileges",
+            Self::Setting => "database setting",
             Self::EventTrigger => "event trigger",
         }
     }
@@ -173,6 +176,7 @@ impl Kind {
             | Self::LargeObject
             | Self::SystemPrivileges
             | Self::DefaultPrivileges
+            | Self::Setting
             | Self::EventTrigger => Phase::After,
             _ => Phase::Before,
         }
@@ -243,5 +247,6 @@ impl Kind {
         Self::LargeObject,
         Self::SystemPrivileges,
         Self::DefaultPrivileges,
+        Self::Setting,
     ];
 }

@@ -11,6 +11,7 @@ mod large_objects;
 mod operators;
 mod privileges;
 mod replication;
+mod settings;
 mod taken;
 mod text_search;
 
@@ -81,6 +82,9 @@ pub fn everything(version: u32, superuser: bool, rights: Rights) -> String {
     ];
     if !superuser {
         sections.push(("unsupported", unsupported()));
+    }
+    if rights.settings {
+        sections.push(("setting", settings::settings()));
     }
     if rights.owners {
         sections.push(("owner", privileges::owners()));
@@ -464,7 +468,7 @@ mod tests {
     /// The gate of the host takes queries of up to 64 KiB.
     #[test]
     fn the_longest_query_passes_the_gate() {
-        let rights = Rights { owners: true, privileges: true };
+        let rights = Rights { owners: true, privileges: true, settings: true };
         for version in [120_000, 130_000, 140_000, 150_000, 160_000, 170_000, 180_000] {
             let length = everything(version, true, rights).len();
             assert!(length < 60 << 10, "{length} bytes for {version}");

@@ -6,6 +6,7 @@ mod large_objects;
 mod operators;
 mod privileges;
 mod replication;
+mod settings;
 mod text_search;
 
 use serde::Deserialize;
@@ -16,6 +17,7 @@ pub use self::large_objects::*;
 pub use self::operators::*;
 pub use self::privileges::*;
 pub use self::replication::*;
+pub use self::settings::*;
 pub use self::text_search::*;
 
 /// An object id. Unique within one catalog of one database, and of no meaning in another database.

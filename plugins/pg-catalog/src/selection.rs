@@ -22,7 +22,7 @@ pub fn dropped(rights: Rights) -> Vec<String> {
         ("privileges", !rights.privileges),
         ("tablespaces", true),
         ("security labels", true),
-        ("database settings", true),
+        ("database settings", !rights.settings),
     ];
     all.iter().filter(|(_, dropped)| *dropped).map(|(what, _)| (*what).to_owned()).collect()
 }

@@ -40,6 +40,8 @@ pub struct Params {
     pub create_roles: bool,
     /// Drops what the target has under the names of what is made, first. Nothing brings it back.
     pub clean: bool,
+    /// Settings of the database, and of roles in it (`ALTER DATABASE … SET`, `ALTER ROLE … IN DATABASE … SET`).
+    pub settings: bool,
     /// Kinds of objects to leave out, such as `trigger` or `event trigger`.
     pub skip: Vec<String>,
     /// With `data_only`: tables whose rows in the target stay as they are, such as `alembic_version`.
@@ -51,9 +53,9 @@ impl Params {
     /// Checks what the JSON Schema can't say.
     pub fn check(&self) -> Result<()> {
         let sections = self.sections()?;
-        if !sections.after && (self.owners || self.privileges) {
+        if !sections.after && (self.owners || self.privileges || self.settings) {
             return Err(Error::Invalid(
-                "`owners` and `privileges` are of objects that are made, and told after all rows; they don't go with \
+                "`owners`, `privileges` and `settings` are of what is made, and told after all rows; they don't go with \
                  `data_only`, or `sections` without `post-data`"
                     .into(),
             ));
@@ -94,7 +96,7 @@ impl Params {
     }
 
     pub fn rights(&self) -> Rights {
-        Rights { owners: self.owners, privileges: self.privileges }
+        Rights { owners: self.owners, privileges: self.privileges, settings: self.settings }
     }
 
     pub fn consistency(&self) -> Consistency {

@@ -122,6 +122,83 @@ async fn what_cannot_be_copied_is_named_before_anything_is_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_of_users_in_tables_of_extensions_come_beside_what_is_there() {
+    let server = server(Major::V15).await;
+    let extension = "CREATE EXTENSION pgcrypto;
+        CREATE TABLE public.settings (id int PRIMARY KEY, what text, own boolean, twice int GENERATED ALWAYS AS (id * 2) STORED);
+        CREATE TABLE public.kept (a int);
+        CREATE SEQUENCE public.numbers;
+        INSERT INTO public.settings VALUES (1, 'it came with this', false);
+        ALTER EXTENSION pgcrypto ADD TABLE public.settings;
+        ALTER EXTENSION pgcrypto ADD TABLE public.kept;
+        ALTER EXTENSION pgcrypto ADD SEQUENCE public.numbers;
+        UPDATE pg_extension SET extcondition = ARRAY['WHERE own', '', ''],
+            extconfig = ARRAY['public.settings', 'public.kept', 'public.numbers']::regclass[]::oid[]
+        WHERE extname = 'pgcrypto';";
+    let world = World::new(&server, "ofextension", extension).await;
+    server.psql(&world.target.name, extension).expect("the extension is there already");
+    server
+        .psql(
+            &world.source.name,
+            "INSERT INTO public.settings VALUES (2, 'mine', true), (3, 'mine, too', true);
+             UPDATE public.settings SET what = 'changed' WHERE id = 1; SELECT setval('public.numbers', 7)",
+        )
+        .expect("rows");
+    let outputs = world.apply(json!({})).expect("copy");
+    let tables: Vec<&str> = outputs.tables.iter().map(|table| table.name.as_str()).collect();
+    assert_eq!(tables, ["settings"], "an empty one is nothing to write to");
+    let all = "SELECT string_agg(id || what, ' ' ORDER BY id), (SELECT last_value FROM public.numbers) FROM public.settings";
+    assert_eq!(world.one(&world.target, all), "1it came with this 2mine 3mine, too|7");
+    world.proven(json!({}), &outputs);
+
+    let again = World::new(&server, "ofskipped", extension).await;
+    server.psql(&again.source.name, "INSERT INTO public.kept VALUES (1)").expect("a row");
+    server.psql(&again.target.name, extension).expect("the extension is there already");
+    let outputs = again.apply(json!({ "skip": ["extension data"] })).expect("copy");
+    let names: Vec<&str> = outputs.skipped.iter().map(|skipped| skipped.name.as_str()).collect();
+    assert_eq!(names, ["public.kept", "public.numbers"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_the_database_come_where_they_are_asked_for() {
+    let server = server(Major::V16).await;
+    let world = World::new(&server, "settings", "CREATE TABLE public.t (a int)").await;
+    let name = &world.source.name;
+    server
+        .psql(
+            "postgres",
+            &format!(
+                "CREATE ROLE \"of % settings\"; ALTER DATABASE {name} SET search_path = \"$user\", 'a b', public;
+                 ALTER DATABASE {name} SET my.option = 'it''s 100%'; ALTER DATABASE {name} SET work_mem = '5MB';
+                 ALTER ROLE \"of % settings\" IN DATABASE {name} SET statement_timeout = '7s'"
+            ),
+        )
+        .expect("settings");
+    let set = |database: &Database| {
+        let sql = format!(
+            "SELECT string_agg(COALESCE(r.rolname, '') || ':' || (SELECT array_agg(c ORDER BY c) FROM unnest(s.setconfig) c)::text, ';' ORDER BY r.rolname NULLS FIRST) \
+             FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole \
+             JOIN pg_database d ON d.oid = s.setdatabase WHERE d.datname = '{}'",
+            database.name
+        );
+        server.psql("postgres", &sql).expect("a query")
+    };
+    let outputs = world.apply(json!({})).expect("copy");
+    assert!(outputs.dropped.contains(&"database settings".to_owned()) && set(&world.target).is_empty());
+    world.host.undo().expect("undo");
+
+    let world =
+        World { host: NativeHost::new(&[("source", &world.source), ("target", &world.target)]), ..world };
+    let params = json!({ "settings": true });
+    let outputs = world.apply(params.clone()).expect("copy");
+    assert!(!outputs.dropped.contains(&"database settings".to_owned()));
+    assert_eq!(set(&world.target), set(&world.source));
+    world.proven(params, &outputs);
+    world.host.undo().expect("undo");
+    assert_eq!(set(&world.target), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_only_a_superuser_may_make_is_named_before_anything_is_touched() {
     let server = server(Major::V16).await;
     let world = World::new(

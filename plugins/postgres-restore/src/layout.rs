@@ -155,16 +155,16 @@ pub fn lay_out(
     }
     let (switches, last): (Vec<_>, Vec<_>) = last.into_iter().partition(|part| is_event_trigger(part.entry));
     all = layout.chain("after", last, all);
-    if params.owners {
-        all = layout.chain(
-            "owners",
-            choice.entries.iter().filter_map(|entry| rights::owner(entry)).collect(),
-            all,
-        );
-    }
+    let (of_triggers, owners): (Vec<_>, Vec<_>) = choice
+        .entries
+        .iter()
+        .filter(|_| params.owners)
+        .filter_map(|entry| rights::owner(entry))
+        .partition(|part| is_event_trigger(part.entry));
+    all = layout.chain("owners", owners, all);
     all = layout.chain("privileges", granted.into_iter().map(rights::granted).collect(), all);
     // These fire on what makes others.
-    layout.chain("event-triggers", switches, all);
+    layout.chain("event-triggers", switches.into_iter().chain(of_triggers).collect(), all);
     if filled.is_none() {
         layout.sequences()?;
         layout.analyze();

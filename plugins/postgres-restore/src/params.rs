@@ -91,7 +91,7 @@ impl Params {
     }
 
     pub fn rights(&self) -> Rights {
-        Rights { owners: self.owners, privileges: self.privileges }
+        Rights { owners: self.owners, privileges: self.privileges, settings: false }
     }
 
     pub fn path(&self) -> &str {

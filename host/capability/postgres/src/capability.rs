@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::copy::{self, Ends, Fingerprint};
 use crate::marker::{self, MarkerStatus};
 use crate::place::{Place, StepKey, application};
-use crate::pool::Server;
+use crate::pool::{Key, Server};
 use crate::reads::Opening;
 use crate::snapshot::{Leader, Leaders, Succession};
 use crate::undo::{Planner, Request};
@@ -318,8 +318,11 @@ impl Capability for Postgres {
             step.leaders.release().await;
         }
         let application = self.application(scope);
+        // A verification follows an apply at once, and goes on with its connections but for those of its snapshot.
+        let goes_on = scope.mode == Mode::Apply;
         for server in self.servers.values() {
-            server.close_idle(|key| key.application == application).await;
+            let gone = |key: &Key| key.application == application && !(goes_on && key.snapshot.is_none());
+            server.close_idle(gone).await;
         }
         Ok(())
     }

@@ -160,7 +160,7 @@ pub async fn perform(
     let label = request.source.label();
     let mut notes = Vec::new();
     if request.consistency == Consistency::Frozen {
-        notes.extend(frozen::check(scope, &ends.source).await?);
+        notes.extend(frozen::check(scope, &ends.source, Some(&*ends.leader)).await?);
     } else {
         ends.leader.mark_used(scope).await?;
     }
@@ -240,7 +240,7 @@ pub async fn perform(
         job.prove_empty().await?;
     }
     if request.consistency == Consistency::Frozen {
-        notes.extend(frozen::check(scope, &ends.source).await?);
+        notes.extend(frozen::check(scope, &ends.source, Some(&*ends.leader)).await?);
     }
     let found_rows = plan.found_rows.unwrap_or_else(|| outcomes.iter().any(|done| done.found_rows));
     if found_rows {

@@ -15,9 +15,11 @@ use godwit_model::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::place::Place;
+use crate::snapshot::Leader;
+use crate::wire::Reply;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Mark {
+pub struct Mark {
     /// `txid_current_snapshot()` as the server wrote it.
     visible: String,
     /// The server replays what another one writes.
@@ -26,7 +28,9 @@ struct Mark {
     tables: BTreeMap<String, String>,
 }
 
-const QUERY: &str = "SELECT pg_catalog.txid_current_snapshot()::text, pg_catalog.pg_is_in_recovery()::text,
+/// Asks for a [`Mark`].
+pub const QUERY: &str =
+    "SELECT pg_catalog.txid_current_snapshot()::text, pg_catalog.pg_is_in_recovery()::text,
   (SELECT pg_catalog.json_object_agg(n.nspname || '.' || c.relname,
       (pg_catalog.pg_stat_get_tuples_inserted(c.oid) + pg_catalog.pg_stat_get_tuples_updated(c.oid)
        + pg_catalog.pg_stat_get_tuples_deleted(c.oid))::text || '@' || c.relfilenode)::text
@@ -37,18 +41,25 @@ const QUERY: &str = "SELECT pg_catalog.txid_current_snapshot()::text, pg_catalog
 /// How long a session may keep its counts to itself while it is idle (PGSTAT_IDLE_INTERVAL, pgstat.c), and a little.
 const COUNTS_ARRIVE: Duration = Duration::from_secs(11);
 
-/// Compares the source with how the step found it, which is journalled at the first call. A source that was written
-/// to is a conflict that names both values and the tables; `Some` says that the value moved and no counter did.
-pub async fn check(scope: &StepScope, place: &Place) -> Result<Option<String>> {
-    let now = read(place).await?;
+/// Compares the source with how the step found it, by its snapshot's `leader`, which is journalled at the first call. A
+/// source that was written to is a conflict that names both values and the tables; `Some` says that the value moved and
+/// no counter did.
+pub async fn check(scope: &StepScope, place: &Place, leader: Option<&Leader>) -> Result<Option<String>> {
+    let mut session = place.session().await?;
+    let replies = session.run(QUERY).await?;
+    session.keep();
+    let now = read(place, &replies.into_iter().next().unwrap_or_default())?;
     let note = note(place);
-    let Some(found) = scope.notes.get(&note).await? else {
-        let json = serde_json::to_value(&now).map_err(|e| Error::host(e.to_string()))?;
-        scope.notes.set(&note, json).await?;
-        return Ok(None);
+    let found: Mark = match scope.notes.get(&note).await? {
+        Some(found) => serde_json::from_value(found)
+            .map_err(|e| Error::host(format!("note `{note}` of step `{}` can't be read: {e}", scope.step)))?,
+        None => {
+            let found = leader.and_then(|leader| leader.mark.as_ref()).unwrap_or(&now);
+            let json = serde_json::to_value(found).map_err(|e| Error::host(e.to_string()))?;
+            scope.notes.set(&note, json).await?;
+            found.clone()
+        }
     };
-    let found: Mark = serde_json::from_value(found)
-        .map_err(|e| Error::host(format!("note `{note}` of step `{}` can't be read: {e}", scope.step)))?;
     compare(&found, &now).map_err(|why| {
         Error::conflict(format!("{} was declared frozen, but {why}", place.identity()))
             .hint("stop what writes to the source, then run again; or copy with `consistency: snapshot`")
@@ -58,18 +69,16 @@ pub async fn check(scope: &StepScope, place: &Place) -> Result<Option<String>> {
 /// The same, for the last time: counters that stood still are looked at again once the counts of idle sessions have
 /// arrived.
 pub async fn check_finally(scope: &StepScope, place: &Place) -> Result<()> {
-    if check(scope, place).await?.is_some() {
+    if check(scope, place, None).await?.is_some() {
         tokio::time::sleep(COUNTS_ARRIVE).await;
-        check(scope, place).await?;
+        check(scope, place, None).await?;
     }
     Ok(())
 }
 
-async fn read(place: &Place) -> Result<Mark> {
-    let mut session = place.session().await?;
-    let replies = session.run(QUERY).await?;
-    session.keep();
-    let row = replies.first().and_then(|reply| reply.rows.first()).map(Vec::as_slice);
+/// Reads what [`QUERY`] answers.
+pub fn read(place: &Place, reply: &Reply) -> Result<Mark> {
+    let row = reply.rows.first().map(Vec::as_slice);
     let Some([Some(visible), Some(standby), tables]) = row else {
         return Err(Error::failed(format!(
             "{}: the server doesn't say which transactions it has seen",
@@ -95,7 +104,7 @@ fn compare(found: &Mark, now: &Mark) -> Result<Option<String>, String> {
     if found.visible == now.visible {
         return Ok(None);
     }
-    let moved = format!("what it shows moved from transactions {} to {}", found.visible, now.visible);
+    let moved = format!("its transactions moved from {} to {}", found.visible, now.visible);
     let names = found.tables.keys().chain(now.tables.keys().filter(|name| !found.tables.contains_key(*name)));
     let changed: Vec<&str> =
         names.filter(|name| found.tables.get(*name) != now.tables.get(*name)).map(String::as_str).collect();

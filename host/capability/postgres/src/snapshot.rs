@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit};
 
 use crate::catalog::{self, Schema};
 use crate::errors::Failure;
+use crate::frozen;
 use crate::place::Place;
 use crate::pool::{Lease, Permit};
 use crate::quote::{literal, qualified};
@@ -46,6 +47,8 @@ pub struct Leader {
     pub version: u32,
     /// 0 outside of an apply, where nothing is copied.
     pub generation: u32,
+    /// How the source was when the snapshot was taken.
+    pub mark: Option<frozen::Mark>,
     used: AtomicBool,
     lost: AtomicBool,
     schemas: Mutex<HashMap<String, Arc<Schema>>>,
@@ -86,7 +89,7 @@ impl Leaders {
             }
             leaders.remove(&key);
         }
-        let mut leader = Leader::open(place).await?;
+        let mut leader = Leader::open(place, scope.mode == Mode::Apply).await?;
         if scope.mode == Mode::Apply {
             let note = format!("snapshot {}", place.identity());
             let known: Option<Note> = match scope.notes.get(&note).await? {
@@ -121,29 +124,39 @@ impl Leaders {
         Ok(leader)
     }
 
-    /// Lets all snapshots go.
+    /// Lets all snapshots go; their connections may be used again.
     pub async fn release(&self) {
-        self.0.lock().await.clear();
+        let leaders = std::mem::take(&mut *self.0.lock().await);
+        for leader in leaders.into_values().filter_map(Arc::into_inner) {
+            let lost = leader.lost.into_inner();
+            let mut lease = leader.wire.into_inner().lease;
+            if !lost && lease.simple_unawaited("ROLLBACK").await.is_ok() {
+                lease.keep();
+            }
+        }
     }
 }
 
 impl Leader {
-    async fn open(place: &Place) -> Result<Self> {
+    /// `counting`: with what a frozen source is compared with later on, in the same request.
+    async fn open(place: &Place, counting: bool) -> Result<Self> {
         let (turn, permit) = place.server.leader_permit().await?;
         let mut lease = permit.wire(&place.database, &place.application).await?;
         const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
             SELECT pg_catalog.pg_export_snapshot(), pg_catalog.txid_current_snapshot()::text,
                    pg_catalog.current_setting('server_version_num')";
         const SYSTEM: &str = "(SELECT system_identifier::text FROM pg_catalog.pg_control_system())";
-        let replies = match lease.simple(&format!("{BEGIN}, {SYSTEM}")).await {
+        let counts = if counting { format!("; {}", frozen::QUERY) } else { String::new() };
+        let replies = match lease.simple(&format!("{BEGIN}, {SYSTEM}{counts}")).await {
             // Some hosted servers keep the identifier from everybody.
             Err(failure) if failure.is("42501") => {
                 lease.simple("ROLLBACK").await?;
-                lease.simple(&format!("{BEGIN}, NULL")).await?
+                lease.simple(&format!("{BEGIN}, NULL{counts}")).await?
             }
             other => other?,
         };
-        let row = replies.last().and_then(|reply| reply.rows.first()).map(Vec::as_slice);
+        // After BEGIN's.
+        let row = replies.get(1).and_then(|reply| reply.rows.first()).map(Vec::as_slice);
         let Some([Some(exported), Some(visible), Some(version), system]) = row else {
             return Err(Error::failed(format!("{}: the server exported no snapshot", place.identity())));
         };
@@ -152,6 +165,7 @@ impl Leader {
             visible: visible.clone(),
             version: version.parse().unwrap_or(0),
             system: system.clone(),
+            mark: replies.get(2).map(|reply| frozen::read(place, reply)).transpose()?,
             place: place.clone(),
             wire: Mutex::new(LeaderWire { lease, savepoint: false, portals: 0 }),
             generation: 0,

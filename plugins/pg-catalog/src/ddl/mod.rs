@@ -14,6 +14,7 @@ mod relations;
 mod replication;
 mod routines;
 mod sequences;
+mod settings;
 mod text_search;
 mod types;
 

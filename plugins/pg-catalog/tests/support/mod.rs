@@ -95,18 +95,23 @@ impl Database {
     }
 
     /// `rows:digest` of a query over one table.
-    fn evidence(&self, table: &Table, only: bool) -> Result<Evidence> {
+    fn evidence(&self, table: &Table, options: &CopyOptions) -> Result<Evidence> {
         let columns: Vec<String> = table.columns.iter().map(|c| godwit_pg_catalog::sql::ident(c)).collect();
         let name = godwit_pg_catalog::sql::qualified(&table.schema, &table.name);
-        let only = if only { "ONLY " } else { "" };
+        let only = if options.only { "ONLY " } else { "" };
         let found = self.sql(&format!(
-            "SELECT count(*)::text || ':' || COALESCE(sum(hashtextextended(ROW({})::text, 0)::numeric), 0)::text FROM {only}{name}",
-            columns.join(", ")
+            "SELECT count(*)::text || ':' || COALESCE(sum(hashtextextended(ROW({})::text, 0)::numeric), 0)::text FROM {only}{name}{}",
+            columns.join(", "),
+            condition(options)
         ))?;
         let found = found.trim_end_matches(['\0', '\n']);
         let (items, digest) = found.split_once(':').expect("two values");
         Ok(Evidence { items: items.parse().expect("a count"), bytes: 0, digest: format!("sum:{digest}") })
     }
+}
+
+fn condition(options: &CopyOptions) -> String {
+    options.filter.as_ref().map(|filter| format!(" WHERE {filter}")).unwrap_or_default()
 }
 
 /// The world of one step. `begin` calls it again, as a resumed run does.
@@ -116,7 +121,7 @@ pub struct NativeHost {
     memos: RefCell<BTreeMap<String, String>>,
     journal: RefCell<Vec<(Submitted, Result<String>)>>,
     queue: RefCell<VecDeque<Outcome>>,
-    evidence: RefCell<BTreeMap<String, (Evidence, Table, bool)>>,
+    evidence: RefCell<BTreeMap<String, (Evidence, Table, CopyOptions)>>,
     /// Keys of this call.
     asked: RefCell<BTreeSet<String>>,
     pub queries: Cell<usize>,
@@ -219,16 +224,15 @@ impl NativeHost {
                 let name = |table: &Table| godwit_pg_catalog::sql::qualified(&table.schema, &table.name);
                 if !source.columns.is_empty() {
                     let only = if options.only { "ONLY " } else { "" };
-                    let filter = options.filter.as_ref().map(|filter| format!(" WHERE {filter}"));
-                    let filter = filter.unwrap_or_default();
+                    let filter = condition(options);
                     let query = format!("SELECT {} FROM {only}{}{filter}", columns(source), name(source));
                     let rows = copy_out(from, &format!("COPY ({query}) TO STDOUT"))?;
                     copy_in(to, &format!("COPY {} ({}) FROM STDIN", name(sink), columns(sink)), rows)?;
                 }
-                let evidence = from.evidence(source, options.only)?;
+                let evidence = from.evidence(source, options)?;
                 self.evidence
                     .borrow_mut()
-                    .insert(submitted.key.clone(), (evidence, sink.clone(), options.only));
+                    .insert(submitted.key.clone(), (evidence, sink.clone(), options.clone()));
             }
             Request::CopySequences { source, sink, sequences } => {
                 let mut script = String::new();
@@ -451,9 +455,9 @@ impl Host for NativeHost {
         let evidence = self.evidence.borrow();
         keys.iter()
             .map(|key| {
-                let (_, sink, only) =
+                let (_, sink, options) =
                     evidence.get(*key).ok_or_else(|| Error::Missing(format!("no transfer `{key}`")))?;
-                self.database(&sink.slot)?.evidence(sink, *only)
+                self.database(&sink.slot)?.evidence(sink, options)
             })
             .collect()
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use godwit_lab::postgres::PgServer;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::usage::{Spent, measure};
 use crate::process::Godwit;
@@ -33,11 +33,16 @@ pub enum Way {
     DumpPipe,
     DumpDirectory,
     Pgcopydb,
+    /// Copied, and the target read again against what was sent.
     Godwit,
+    /// The same, and both databases compared row by row afterwards, as the recipe does unless told otherwise.
+    GodwitCompared,
+    /// Copied with its largest table going through `mask-columns`.
+    GodwitMasked,
 }
 
 impl Way {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::BinaryFloor,
         Self::TextFloor,
         Self::IndexFloor,
@@ -45,6 +50,8 @@ impl Way {
         Self::DumpDirectory,
         Self::Pgcopydb,
         Self::Godwit,
+        Self::GodwitCompared,
+        Self::GodwitMasked,
     ];
 
     pub fn name(self) -> &'static str {
@@ -56,6 +63,8 @@ impl Way {
             Self::DumpDirectory => "dump_directory",
             Self::Pgcopydb => "pgcopydb",
             Self::Godwit => "godwit",
+            Self::GodwitCompared => "godwit_compared",
+            Self::GodwitMasked => "godwit_masked",
         }
     }
 
@@ -67,7 +76,9 @@ impl Way {
             Self::DumpPipe => "pg_dump -Fc | pg_restore".to_owned(),
             Self::DumpDirectory => format!("pg_dump -Fd, pg_restore, -j{JOBS}"),
             Self::Pgcopydb => format!("pgcopydb clone, {JOBS} + {JOBS} jobs"),
-            Self::Godwit => "godwit run copy-postgres".to_owned(),
+            Self::Godwit => "godwit, copied and verified".to_owned(),
+            Self::GodwitCompared => "godwit, compared as well".to_owned(),
+            Self::GodwitMasked => "godwit, through mask-columns".to_owned(),
         }
     }
 
@@ -111,15 +122,60 @@ impl Way {
                 ),
             )),
             Self::Godwit => {
-                let godwit = Godwit::new(world.program)
-                    .env("GODWIT_INPUT_SOURCE_URL", &from)
-                    .env("GODWIT_INPUT_TARGET_URL", &to);
-                let mut spent = measure(godwit.to_run(&["run", "copy-postgres", "--yes"]))?;
-                spent.data = data_phase(&godwit.json(&["report", "last", "--json"]));
-                Ok(spent)
+                godwit(world.program, &["copy-postgres", "-i", "compare=false"], &from, &to, None)
+            }
+            Self::GodwitCompared => godwit(world.program, &["copy-postgres"], &from, &to, None),
+            Self::GodwitMasked => {
+                let recipe = masking(world)?;
+                godwit(world.program, &["mask.json"], &from, &to, Some(&recipe))
             }
         }
     }
+}
+
+/// Runs a recipe, bundled or given, from one database into another.
+pub fn godwit(
+    program: &str,
+    recipe: &[&str],
+    from: &str,
+    to: &str,
+    text: Option<&Value>,
+) -> Result<Spent, String> {
+    let godwit = Godwit::new(program).env("GODWIT_INPUT_SOURCE_URL", from).env("GODWIT_INPUT_TARGET_URL", to);
+    if let Some(text) = text {
+        godwit.write(recipe[0], text.to_string());
+    }
+    let mut spent = measure(godwit.to_run(&[&["run"], recipe, &["--yes"]].concat()))?;
+    spent.data = data_phase(&godwit.json(&["report", "last", "--json"]));
+    Ok(spent)
+}
+
+/// A copy whose largest table goes through a mask: its first column of texts is replaced.
+fn masking(world: &World<'_>) -> Result<Value, String> {
+    let largest = "SELECT c.relname || ' ' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attnum > 0
+        ORDER BY pg_table_size(c.oid) DESC, c.oid, a.atttypid::regtype::text NOT IN ('text', 'character') , a.attnum LIMIT 1";
+    let largest = world.source.psql(world.database, largest).map_err(|e| e.to_string())?;
+    let (table, column) = largest.split_once(' ').ok_or("the set has no table")?;
+    let label = format!("public.{table}");
+    let url = |name: &str| json!({ "kind": "postgres", "url": format!("${{inputs.{name}}}") });
+    let grant = |name: &str, access: &str| json!({ "connection": name, "access": access });
+    Ok(json!({
+        "godwit": "1",
+        "name": "mask",
+        "inputs": { "source_url": { "type": "url" }, "target_url": { "type": "url" } },
+        "connections": { "source": url("source_url"), "target": url("target_url") },
+        "steps": [{
+            "id": "copy",
+            "plugin": "postgres-copy",
+            "grant": { "source": grant("source", "read"), "target": grant("target", "write") },
+            "transforms": [{
+                "plugin": "mask-columns",
+                "labels": [label],
+                "with": { "tables": { label: { column: { "mask": "fixed", "value": "masked" } } } }
+            }]
+        }]
+    }))
 }
 
 /// A shell that finds the servers' own client programs first.

@@ -79,7 +79,7 @@ impl Dump<'_> {
         let before = Before::read(&preparation.before)?;
         let mut notes = Vec::new();
         if self.request.consistency == Consistency::Frozen {
-            notes.extend(frozen::check(self.scope, self.source).await?);
+            notes.extend(frozen::check(self.scope, self.source, Some(self.leader)).await?);
         } else {
             self.leader.mark_used(self.scope).await?;
         }
@@ -104,7 +104,7 @@ impl Dump<'_> {
         let json = serde_json::to_value(&noted).map_err(|e| Error::host(e.to_string()))?;
         ledger.set("written", json).await?;
         if self.request.consistency == Consistency::Frozen {
-            notes.extend(frozen::check(self.scope, self.source).await?);
+            notes.extend(frozen::check(self.scope, self.source, Some(self.leader)).await?);
         }
         self.sink.commit(&before.tag).await?;
         notes.dedup();

@@ -272,3 +272,18 @@ async fn futures_join<T>(tasks: impl Iterator<Item = tokio::task::JoinHandle<T>>
     }
     out
 }
+
+#[tokio::test]
+async fn beside_rows_that_were_there_ours_alone_are_observed() {
+    let pair = Pair::new("beside").await;
+    pair.both("CREATE TABLE t (id int, own boolean)");
+    pair.from("INSERT INTO t SELECT i, i > 3 FROM generate_series(1, 9) i");
+    pair.to("INSERT INTO t VALUES (1, false)");
+    let (pg, bench) = (pair.process(), Bench::new());
+    let some = changed(copy("t", &["id", "own"]), |copy| copy.filter = Some("own".to_owned()));
+    let done = bench.run(&pg, &some).await.unwrap();
+    assert_eq!((evidence(&done).items, pair.to("SELECT count(*) FROM t").as_str()), (6, "7"));
+    assert_eq!(pg.observe(&bench.scope, &done).await.unwrap(), *evidence(&done));
+    pair.to("UPDATE t SET own = NULL WHERE id = 5");
+    assert_ne!(pg.observe(&bench.scope, &done).await.unwrap(), *evidence(&done));
+}

@@ -8,6 +8,7 @@ mod connecting;
 mod copying;
 mod encrypting;
 mod executing;
+mod gating;
 mod large_objects;
 mod reading;
 mod resuming;

@@ -133,6 +133,33 @@ async fn frozen_is_proven_or_refused() {
 }
 
 #[tokio::test]
+async fn frozen_notices_who_was_at_work_before_and_who_was_between_snapshot_and_copy() {
+    let pair = Pair::new("frozen_late").await;
+    pair.both("CREATE TABLE a (id int); CREATE TABLE b (id int)");
+    pair.from("INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)");
+    let frozen = |name| changed(copy(name, &["id"]), |request| request.consistency = Consistency::Frozen);
+    // Its number is given out before the copy begins, and a later one is done by then.
+    let mut writer = pair.source.somebody(&pair.name).await.unwrap();
+    writer.exec("BEGIN; INSERT INTO b VALUES (2)").await.unwrap();
+    pair.from("INSERT INTO a VALUES (2)");
+    let (pg, bench) = (pair.process(), Bench::new());
+    bench.run(&pg, &frozen("a")).await.unwrap();
+    writer.exec("COMMIT").await.unwrap();
+    writer.exec("SELECT pg_stat_force_next_flush()").await.unwrap();
+    let error = bench.run(&pg, &frozen("b")).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+    assert!(error.message.contains("public.b"), "{error}");
+
+    pair.to("TRUNCATE a, b");
+    let (pg, bench) = (pair.process(), Bench::new());
+    bench.query(&pg, "source", "SELECT count(*) FROM public.b").await.unwrap();
+    pair.from("INSERT INTO b VALUES (3); SELECT pg_stat_force_next_flush()");
+    let error = bench.run(&pg, &frozen("b")).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+    assert_eq!(pair.to("SELECT count(*) FROM b"), "0");
+}
+
+#[tokio::test]
 async fn an_orphan_that_commits_late_is_waited_for_or_ended() {
     let pair = Pair::new("orphan").await;
     pair.to("CREATE TABLE t (a int)");

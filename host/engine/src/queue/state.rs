@@ -1,0 +1,214 @@
+//! What a queue knows of the effects that were asked for: which wait, which may begin, which have ended and how.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use godwit_model::effect::{Effect, Outcome, Preparation};
+use godwit_model::journal::EffectRecord;
+use godwit_model::{EffectKey, Error, Fault, Json, Result};
+
+use crate::transforms::Transfer;
+
+#[derive(Default)]
+pub(crate) struct State {
+    /// What the journal knew when the step began.
+    pub known: HashMap<EffectKey, EffectRecord>,
+    /// Effects to be done again although the journal has them as done.
+    pub redo: HashSet<EffectKey>,
+    pub asked: HashMap<EffectKey, Entry>,
+    pub ready: VecDeque<EffectKey>,
+    pub outcomes: VecDeque<Outcome>,
+    /// Asked for and not ended.
+    pub unfinished: usize,
+    pub running: usize,
+    pub sequence: u64,
+    pub errors: u64,
+    pub first_error: Option<(EffectKey, Error)>,
+    /// Decided to be cancelled, not yet journalled so.
+    pub cancelled: Vec<(EffectKey, String)>,
+    pub transfers: Vec<Transfer>,
+    /// Where in `transfers` those are of which only the outcome tells all names.
+    pub unnamed: HashMap<EffectKey, usize>,
+    /// Ends the step whatever the guest thinks of it.
+    pub fatal: Option<Error>,
+}
+
+pub(crate) struct Entry {
+    pub effect: Option<Box<(Effect, Preparation, bool)>>,
+    pub waits_for: HashSet<EffectKey>,
+    pub followers: Vec<EffectKey>,
+    pub end: Option<End>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Done,
+    Failed,
+}
+
+impl Entry {
+    pub fn ended(end: End) -> Self {
+        Self { effect: None, waits_for: HashSet::new(), followers: Vec::new(), end: Some(end) }
+    }
+}
+
+impl State {
+    pub fn note(&mut self, key: EffectKey, transfer: Option<Transfer>) {
+        let Some(transfer) = transfer else { return };
+        if !transfer.is_named() {
+            self.unnamed.insert(key, self.transfers.len());
+        }
+        self.transfers.push(transfer);
+    }
+
+    /// What the step failed of: the first effect that did, in the plugin's words where it `said` more about just that
+    /// error, else under the effect's key.
+    pub fn failure(&self, said: Option<&Error>) -> Option<Error> {
+        let (key, first) = self.first_error.as_ref()?;
+        let error = match said {
+            Some(said) if explains(said, first) => said.clone(),
+            _ => first.clone().context(format!("effect `{key}`")),
+        };
+        Some(match self.errors {
+            1 => error,
+            n => error.context(format!("{n} effects failed, the first of them")),
+        })
+    }
+
+    pub fn enqueue(&mut self, effect: Effect, preparation: Preparation, resumed: bool) {
+        let key = effect.key.clone();
+        let waits_for: HashSet<EffectKey> = effect
+            .after
+            .iter()
+            .filter(|before| self.asked.get(*before).is_none_or(|entry| entry.end != Some(End::Done)))
+            .cloned()
+            .collect();
+        let followers = self.asked.remove(&key).map(|entry| entry.followers).unwrap_or_default();
+        for before in &waits_for {
+            // A predecessor later in the same batch gets a place to note its followers before it is enqueued.
+            self.asked
+                .entry(before.clone())
+                .or_insert_with(|| Entry {
+                    effect: None,
+                    waits_for: HashSet::new(),
+                    followers: Vec::new(),
+                    end: None,
+                })
+                .followers
+                .push(key.clone());
+        }
+        if waits_for.is_empty() {
+            self.ready.push_back(key.clone());
+        }
+        let effect = Some(Box::new((effect, preparation, resumed)));
+        self.asked.insert(key, Entry { effect, waits_for, followers, end: None });
+        self.unfinished += 1;
+    }
+
+    pub fn take_ready(&mut self) -> Option<(Effect, Preparation, bool)> {
+        while let Some(key) = self.ready.pop_front() {
+            if let Some(work) = self.asked.get_mut(&key).and_then(|entry| entry.effect.take()) {
+                return Some(*work);
+            }
+        }
+        None
+    }
+
+    pub fn end(&mut self, key: &EffectKey, result: Result<Json>, end: End) {
+        let Some(entry) = self.asked.get_mut(key) else { return };
+        if entry.end.is_some() {
+            return;
+        }
+        entry.end = Some(end);
+        entry.effect = None;
+        let followers = std::mem::take(&mut entry.followers);
+        self.unfinished -= 1;
+        self.outcomes.push_back(Outcome { key: key.clone(), result });
+        for follower in followers {
+            let Some(entry) = self.asked.get_mut(&follower) else { continue };
+            if end == End::Done && entry.waits_for.remove(key) && entry.waits_for.is_empty() {
+                self.ready.push_back(follower);
+            }
+        }
+    }
+
+    /// Cancels what waits for something that has failed: a mark that `take_cancelled` collects.
+    pub fn cancel_orphans(&mut self) {
+        if self.errors == 0 {
+            return;
+        }
+        let failed: HashSet<EffectKey> = self
+            .asked
+            .iter()
+            .filter(|(_, entry)| entry.end == Some(End::Failed))
+            .map(|(key, _)| key.clone())
+            .collect();
+        if failed.is_empty() {
+            return;
+        }
+        let orphans: Vec<(EffectKey, EffectKey)> = self
+            .asked
+            .iter()
+            .filter(|(_, entry)| entry.end.is_none() && entry.effect.is_some())
+            .filter_map(|(key, entry)| {
+                entry
+                    .waits_for
+                    .iter()
+                    .find(|before| failed.contains(*before))
+                    .map(|b| (key.clone(), b.clone()))
+            })
+            .collect();
+        for (key, before) in orphans {
+            self.cancelled_mark(&key, format!("`{before}` did not end well"));
+        }
+    }
+
+    /// Cancels everything that has not begun.
+    pub fn cancel_waiting(&mut self, why: &str) {
+        let waiting: Vec<EffectKey> = self
+            .asked
+            .iter()
+            .filter(|(_, entry)| entry.end.is_none() && entry.effect.is_some())
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in waiting {
+            self.cancelled_mark(&key, why.to_owned());
+        }
+    }
+
+    pub fn cancelled_mark(&mut self, key: &EffectKey, why: String) {
+        if let Some(entry) = self.asked.get_mut(key) {
+            entry.effect = None;
+            self.cancelled.push((key.clone(), why));
+        }
+    }
+
+    pub fn take_cancelled(&mut self) -> Vec<(EffectKey, String)> {
+        std::mem::take(&mut self.cancelled)
+    }
+}
+
+/// Whether a plugin's error is that of the effect with an explanation before it. An error that a plugin passes on keeps
+/// the words it was told at its end.
+fn explains(said: &Error, effect: &Error) -> bool {
+    said.kind == effect.kind
+        && said.message.len() > effect.message.len()
+        && said.message.ends_with(&effect.message)
+}
+
+pub(crate) fn check_predecessors(
+    state: &State,
+    in_batch: &HashSet<EffectKey>,
+    effect: &Effect,
+) -> Result<()> {
+    for before in &effect.after {
+        if !in_batch.contains(before) && !state.asked.contains_key(before) {
+            return Err(Error::invalid(format!(
+                "effect `{}` comes after `{before}`, which was not submitted",
+                effect.key
+            ))
+            .fault(Fault::Plugin)
+            .hint("submit the predecessor before, or in the same batch"));
+        }
+    }
+    Ok(())
+}
