@@ -73,6 +73,9 @@ pub fn script(
 
 /// A statement that doesn't mind that something isn't there; what has no word for that catches the error.
 fn tolerant(desc: &str, statement: &str) -> String {
+    if statement.starts_with("--") {
+        return statement.to_owned();
+    }
     let text = if_exists(desc, statement);
     // ALTER DOMAIN has one for the constraint, none for the domain.
     if text.contains(" IF EXISTS ") && !text.starts_with("ALTER DOMAIN ") {

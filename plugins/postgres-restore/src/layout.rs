@@ -217,8 +217,9 @@ struct Layout<'a> {
 
 impl<'a> Layout<'a> {
     fn new(archive: &'a Archive, choice: &'a Choice<'a>, build: &'a IndexBuild) -> Self {
+        // Also what isn't restored: without `pre-data`, tables are there already, and keys wait for their rows all the same.
         let entries: BTreeMap<i32, &Entry> =
-            choice.entries.iter().map(|entry| (entry.dump_id, *entry)).collect();
+            archive.toc.entries.iter().map(|entry| (entry.dump_id, entry)).collect();
         Self {
             archive,
             choice,

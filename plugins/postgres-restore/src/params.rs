@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use godwit_pg_catalog::index_build::{IndexBuild, check_memory};
 use godwit_pg_catalog::preflight::Finding;
+use godwit_pg_catalog::roles::{RoleMap, check_roles};
 use godwit_pg_catalog::sections::{Section, Sections};
 use godwit_pg_catalog::selection::{Selection, Skipped};
 use godwit_pg_catalog::{MissingRoles, Rights};
@@ -41,6 +42,9 @@ pub struct Params {
     /// What is granted, and default privileges. Each is granted by the object's owner.
     #[serde(default)]
     pub privileges: bool,
+    /// Roles of the archive, and those of the target that stand for them.
+    #[serde(default)]
+    pub roles: RoleMap,
     /// Makes the roles that are named and that the target lacks, as roles that can't log in.
     #[serde(default)]
     pub create_roles: bool,
@@ -69,6 +73,7 @@ impl Params {
             ));
         }
         let sections = self.sections()?;
+        check_roles(&self.roles)?;
         if self.clean && !sections.makes() {
             return Err(Error::Invalid(
                 "`clean` makes room for objects that are made; it doesn't go with `data_only`, which makes none".into(),

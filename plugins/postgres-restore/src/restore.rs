@@ -11,10 +11,12 @@ use crate::data_only::{self, Decision};
 use crate::layout::{Plan, lay_out};
 use crate::params::{Outputs, Params};
 use crate::preflight;
+use crate::rights::rename;
 use crate::units::submit;
 
 pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
-    let archive = Archive::open(host, params.path())?;
+    let mut archive = Archive::open(host, params.path())?;
+    rename(&mut archive.toc.entries, &params.roles)?;
     let identity: Identity = host.memo("archive", || Ok(archive.identity.clone()))?;
     if identity != archive.identity {
         return Err(Error::Conflict(format!(

@@ -2,13 +2,51 @@
 
 use std::collections::BTreeSet;
 
-use godwit_pg_archive::rights::{grantee, reversed};
+use godwit_pg_archive::rights::{grantee, renamed, reversed};
 use godwit_pg_archive::{Entry, split};
 use godwit_pg_catalog::Rights;
+use godwit_pg_catalog::roles::RoleMap;
 use godwit_pg_catalog::sql::ident;
+use godwit_sdk::prelude::*;
 
 use crate::choice::is_privileges;
 use crate::layout::Part;
+
+/// Puts other roles in the place of those that `roles` names, as owners, grantees and in policies; fails where it names one
+/// that the archive doesn't.
+pub fn rename(entries: &mut [Entry], roles: &RoleMap) -> Result<()> {
+    if roles.is_empty() {
+        return Ok(());
+    }
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut new_name = |name: &str| {
+        let new = roles.get(name)?;
+        seen.insert(name.to_owned());
+        Some(new.clone())
+    };
+    for entry in entries {
+        if let Some(new) = entry.owner.as_deref().and_then(&mut new_name) {
+            entry.owner = Some(new);
+        }
+        if !is_privileges(entry) && entry.desc != "POLICY" {
+            continue;
+        }
+        // What can't be read is told when the entry is laid out.
+        let Some(statements) = entry.definition.as_deref().and_then(|text| split(text).ok()) else {
+            continue;
+        };
+        let renamed = statements.iter().map(|statement| renamed(statement, &mut new_name) + ";\n");
+        entry.definition = Some(renamed.collect());
+    }
+    let idle: Vec<&str> = roles.keys().filter(|old| !seen.contains(*old)).map(String::as_str).collect();
+    if idle.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "`roles` names what nothing in the archive belongs to or is granted to: {}; correct it in `with`",
+        idle.join(", ")
+    )))
+}
 
 /// Gives what an entry makes to its owner.
 pub fn owner(entry: &Entry) -> Option<Part<'_>> {

@@ -159,7 +159,7 @@ fn one_file_is_restored_in_parallel_by_the_stock_tools_and_by_us() {
         }
         let database = format!("ours_{name}");
         bench.create(server, &database);
-        bench.restore(server, &database, &json!({ "path": path, "skip": ["EVENT TRIGGER"] }));
+        bench.restore(server, &database, &json!({ "path": path }));
         bench.assert_like_source(server, &database, &format!("our own, {name}"));
         bench.godwit.ok(&["verify", &run]);
         bench.godwit.ok(&["undo", &run, "--yes"]);
