@@ -6,14 +6,14 @@ use godwit_lab::postgres::PgServer;
 use godwit_lab::proxy::Proxy;
 
 use super::sets::Set;
-use super::ways::godwit;
+use super::ways::{copying, godwit};
 use crate::bench::median;
 
 /// What a request and its answer take longer.
 const ROUND_TRIP: Duration = Duration::from_millis(200);
 
-/// Copies a database without rows beside the servers and far from them; the difference is the round trips that were waited
-/// for one after the other.
+/// Copies a schema beside the servers and far from them; the difference is the round trips that were waited for one after
+/// the other. Rows would add one or two for each table, over as many connections as there are.
 pub async fn report(
     program: &str,
     source: &PgServer,
@@ -25,6 +25,7 @@ pub async fn report(
     Set::Empty.fill(source, name, 1)?;
     let way = |port| async move { Proxy::far(port, ROUND_TRIP).await.map_err(|e| e.to_string()) };
     let (from, to) = (way(source.port()).await?, way(target.port()).await?);
+    let recipe = copying(&serde_json::json!({ "with": { "schema_only": true } }));
     let mut trips = Vec::new();
     let (mut near, mut far) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -35,9 +36,11 @@ pub async fn report(
                 here = from.url(&here, source.port());
                 there = to.url(&there, target.port());
             }
-            let (program, recipe) = (program.to_owned(), ["copy-postgres", "-i", "compare=false"]);
+            let (program, recipe) = (program.to_owned(), recipe.clone());
             // The proxies live in this runtime, which must not be blocked.
-            let run = tokio::task::spawn_blocking(move || godwit(&program, &recipe, &here, &there, None));
+            let run = tokio::task::spawn_blocking(move || {
+                godwit(&program, &["copying.json"], &here, &there, Some(&recipe))
+            });
             let spent = run.await.map_err(|e| e.to_string())??;
             if distant {
                 far.push(spent.wall)

@@ -127,7 +127,7 @@ impl Way {
             Self::GodwitCompared => godwit(world.program, &["copy-postgres"], &from, &to, None),
             Self::GodwitMasked => {
                 let recipe = masking(world)?;
-                godwit(world.program, &["mask.json"], &from, &to, Some(&recipe))
+                godwit(world.program, &["copying.json"], &from, &to, Some(&recipe))
             }
         }
     }
@@ -158,24 +158,31 @@ fn masking(world: &World<'_>) -> Result<Value, String> {
     let largest = world.source.psql(world.database, largest).map_err(|e| e.to_string())?;
     let (table, column) = largest.split_once(' ').ok_or("the set has no table")?;
     let label = format!("public.{table}");
+    let masks = json!({ "tables": { &label: { column: { "mask": "fixed", "value": "masked" } } } });
+    Ok(copying(&json!({
+        "transforms": [{ "plugin": "mask-columns", "labels": [label], "with": masks }]
+    })))
+}
+
+/// A recipe that copies, with more fields for its only step.
+pub fn copying(more: &Value) -> Value {
     let url = |name: &str| json!({ "kind": "postgres", "url": format!("${{inputs.{name}}}") });
     let grant = |name: &str, access: &str| json!({ "connection": name, "access": access });
-    Ok(json!({
+    let mut step = json!({
+        "id": "copy",
+        "plugin": "postgres-copy",
+        "grant": { "source": grant("source", "read"), "target": grant("target", "write") }
+    });
+    for (field, value) in more.as_object().into_iter().flatten() {
+        step[field] = value.clone();
+    }
+    json!({
         "godwit": "1",
-        "name": "mask",
+        "name": "copying",
         "inputs": { "source_url": { "type": "url" }, "target_url": { "type": "url" } },
         "connections": { "source": url("source_url"), "target": url("target_url") },
-        "steps": [{
-            "id": "copy",
-            "plugin": "postgres-copy",
-            "grant": { "source": grant("source", "read"), "target": grant("target", "write") },
-            "transforms": [{
-                "plugin": "mask-columns",
-                "labels": [label],
-                "with": { "tables": { label: { column: { "mask": "fixed", "value": "masked" } } } }
-            }]
-        }]
-    }))
+        "steps": [step]
+    })
 }
 
 /// A shell that finds the servers' own client programs first.
