@@ -1,8 +1,8 @@
 //! Large objects on their way, and taken back.
 
+use godwit_model::ErrorKind;
 use godwit_model::capability::Capability as _;
 use godwit_model::effect::Effect;
-use godwit_model::ErrorKind;
 
 use crate::support::*;
 
