@@ -149,7 +149,7 @@ fn one_file_is_restored_in_parallel_by_the_stock_tools_and_by_us() {
         }));
         let files = std::fs::read_dir(bench.godwit.path("archives")).unwrap();
         let files: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
-        assert_eq!(files, [path.clone()], "the parts are gone");
+        assert_eq!(files, std::slice::from_ref(&path), "the parts are gone");
         // Which compressions the wheel's tools have is the builder's choice; gzip and none they all have.
         if matches!(name, "gzip" | "none") {
             let database = format!("stock_{name}");

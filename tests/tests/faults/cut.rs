@@ -20,8 +20,9 @@ fn a_terminated_session_is_replaced_and_its_rows_come_once() {
         pair.proxy(side).release();
         let ran = ended(child);
         assert_eq!(ran.code, Some(0), "{name}: {ran}");
-        // It was said, and why.
-        assert!(ran.stderr.contains("57P01"), "{name}: {ran}");
+        assert!(ran.stderr.contains("trying again"), "{name}: {ran}");
+        // A server that is ended while it sends a row can't say why: its words would be taken for the row's.
+        assert!(side == Side::Source || ran.stderr.contains("57P01"), "{name}: {ran}");
         pair.assert_copied(name, name);
     }
 }
