@@ -48,6 +48,39 @@ fn ways() -> [Way; 2] {
     ]
 }
 
+/// Says what of a major's database another major can't hold, as the plan of a copy does before anything is touched.
+pub async fn obstacles(program: &str, source: Major, target: Major) -> Result<(), String> {
+    let from = make::server(source).await?;
+    let to = make::server(target).await?;
+    println!("PostgreSQL {source}: {}", make::regression_database(&from)?);
+    to.create_database("target").await.map_err(|e| e.to_string())?;
+    let with = json!({ "plugin": "postgres-copy", "id": "copy", "grant": {
+        "source": { "connection": "source", "access": "read" }, "target": { "connection": "target", "access": "write" } } });
+    let godwit = prepared(program, &from.url(SOURCE), &to.url("target"), &json!([with]));
+    let ran = godwit.run(&["plan", "oracle.json"]);
+    println!("PostgreSQL {target} can't take:");
+    for sentence in format!("{}{}", ran.stdout, ran.stderr).split("; ") {
+        println!("  {sentence}");
+    }
+    Ok(())
+}
+
+fn prepared(program: &str, source: &str, target: &str, steps: &Value) -> Godwit {
+    let godwit = Godwit::new(program).env("GODWIT_INPUT_SOURCE", source).env("GODWIT_INPUT_TARGET", target);
+    let recipe = json!({
+        "godwit": "1", "name": "oracle",
+        "inputs": { "source": { "type": "url" }, "target": { "type": "url" } },
+        "connections": {
+            "source": { "kind": "postgres", "url": "${inputs.source}" },
+            "target": { "kind": "postgres", "url": "${inputs.target}" },
+            "here": { "kind": "dir", "path": "." }
+        },
+        "steps": steps
+    });
+    godwit.write("oracle.json", recipe.to_string());
+    godwit
+}
+
 /// Builds the database on these majors, and prints what differs after each way. Whether nothing does.
 ///
 /// `program` is the path of `godwit`; the differences are written below `folder`, as `<major>-<way>.diff`.
@@ -72,20 +105,7 @@ pub async fn report(program: &str, majors: &[Major], folder: &Path) -> Result<bo
 }
 
 fn go(program: &str, server: &PgServer, target: &str, way: &Way) -> Result<Differences, String> {
-    let godwit = Godwit::new(program)
-        .env("GODWIT_INPUT_SOURCE", &server.url(SOURCE))
-        .env("GODWIT_INPUT_TARGET", &server.url(target));
-    let recipe = json!({
-        "godwit": "1", "name": "oracle",
-        "inputs": { "source": { "type": "url" }, "target": { "type": "url" } },
-        "connections": {
-            "source": { "kind": "postgres", "url": "${inputs.source}" },
-            "target": { "kind": "postgres", "url": "${inputs.target}" },
-            "here": { "kind": "dir", "path": "." }
-        },
-        "steps": way.steps
-    });
-    godwit.write("oracle.json", recipe.to_string());
+    let godwit = prepared(program, &server.url(SOURCE), &server.url(target), &way.steps);
     let ran = godwit.run(&["run", "oracle.json", "--yes"]);
     let log = format!("{}{}", ran.stdout, ran.stderr);
     let left_out: BTreeSet<&str> =

@@ -1,4 +1,4 @@
-//! Debian's PostgreSQL 15: the tests' third major, and with it stock client tools as an oracle.
+//! Debian's PostgreSQL 15: the tests' third major, and with it stock client tools as an oracle. And PgBouncer.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,11 +8,13 @@ use anyhow::{Context, Result, bail};
 const POSTGRES: &str = "/usr/lib/postgresql/15/bin/initdb";
 const PACKAGES: [&str; 2] = ["postgresql-15", "postgresql-client-15"];
 
+const PGBOUNCER: &str = "/usr/sbin/pgbouncer";
 const PGCOPYDB: &str = "/usr/bin/pgcopydb";
 
 /// Installs it by apt-get when it is missing; needs root and Debian 12 (or another source of the packages).
 pub fn ensure(say: &mut dyn FnMut(&str)) -> Result<()> {
-    install(POSTGRES, &PACKAGES, "the tests need PostgreSQL 15", say)
+    install(POSTGRES, &PACKAGES, "the tests need PostgreSQL 15", say)?;
+    install(PGBOUNCER, &["pgbouncer"], "the tests need PgBouncer", say)
 }
 
 /// The peer that copies are timed against.

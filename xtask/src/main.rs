@@ -30,9 +30,10 @@ cargo xtask <command>
                   SECTION is transforms, calls, start or journal
   bench postgres [--quick] [SET...]
                   set up (and install Debian's pgcopydb), then copy whole databases by psql, pg_dump, pgcopydb and Godwit
-  regression [--server 15|16|18]
+  regression [--server 15|16|18] [--target 15|16|18]
                   set up (with PostgreSQL's sources), build PostgreSQL's regression database, copy it, dump and restore
-                  it into the same major, and print what differs by pg_dump and by rows
+                  it into the same major, and print what differs by pg_dump and by rows; with --target, print what of
+                  the server's database that major can't hold
   ci              what continuous integration does: .ci/run
 
 Fetched servers are kept in $GODWIT_CACHE (root: /var/cache/godwit; else ~/.cache/godwit).";

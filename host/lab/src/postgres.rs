@@ -569,7 +569,7 @@ const SETTINGS: [(&str, &str); 13] = [
 ];
 
 /// A new folder that the server's user can reach: in the system's place for temporary files, else in `/tmp`.
-fn scratch_folder(user: Option<ServerUser>) -> Result<tempfile::TempDir> {
+pub(crate) fn scratch_folder(user: Option<ServerUser>) -> Result<tempfile::TempDir> {
     let mut home = std::env::temp_dir();
     if user.is_some_and(|user| user.barred(&home.join("x")).is_some()) {
         home = PathBuf::from("/tmp");
@@ -578,7 +578,7 @@ fn scratch_folder(user: Option<ServerUser>) -> Result<tempfile::TempDir> {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let path = Path::new("127.0.0.1:0");
     let listener = TcpListener::bind("127.0.0.1:0").map_err(io("listen on", path))?;
     Ok(listener.local_addr().map_err(io("listen on", path))?.port())

@@ -29,9 +29,8 @@ pub struct Digestible {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct TableDigest {
     pub rows: u64,
-    /// Sums of two seeded 64-bit hashes of each row's text, as decimal numbers.
-    pub first: String,
-    pub second: String,
+    /// The sum of a 64-bit hash of each row's text, as a decimal number.
+    pub sum: String,
 }
 
 /// The digests of tables in several slots, by `schema.name`, in the order of `sides`. All are asked for at once; small
@@ -84,37 +83,31 @@ fn batches(tables: &[Digestible]) -> Vec<Vec<&Digestible>> {
     batches
 }
 
-/// Where the rows of a table come from, each with its text: `FROM` and what follows it.
-///
-/// The text is made once for both hashes: a subquery with OFFSET stays one, and may run in parallel workers.
+/// Where the rows of a table come from.
 pub fn from(table: &Digestible) -> String {
+    let only = if table.only { "ONLY " } else { "" };
+    format!("FROM {only}{} AS godwit", qualified(&table.schema, &table.name))
+}
+
+/// The hash of a row's text. `hashtextextended` is the same on every major and platform of one byte order; the "C"
+/// collation keeps locales out. One hash and no subquery, so that the text is made once, and in parallel workers.
+pub fn hash(table: &Digestible) -> String {
     // The table's own order needs no names of columns, which a host may take for those of functions it denies.
     let columns = match &table.columns {
         Some(columns) => idents(columns.iter().map(String::as_str)),
         None => "godwit.*".to_owned(),
     };
-    format!(
-        "FROM {}{} AS godwit, LATERAL (SELECT ROW({columns})::text COLLATE pg_catalog.\"C\" AS godwit_text OFFSET 0) \
-         AS godwit_row",
-        if table.only { "ONLY " } else { "" },
-        qualified(&table.schema, &table.name)
-    )
+    format!("hashtextextended(ROW({columns})::text COLLATE pg_catalog.\"C\", 1735353463)")
 }
 
-/// The first and the second hash of a row's text. `hashtextextended` is the same on every major and platform of one byte
-/// order; the "C" collation keeps locales out.
-pub const HASHES: [&str; 2] =
-    ["hashtextextended(godwit_text, 0)", "hashtextextended(godwit_text, 1735353463)"];
-
 /// The columns of a [`TableDigest`]. The sum of `bigint` is exact, as a `numeric`.
-pub fn sums() -> String {
-    let sum = |hash: &str| format!("COALESCE(sum({hash}), 0)::text");
-    format!("count(*) AS rows, {} AS first, {} AS second", sum(HASHES[0]), sum(HASHES[1]))
+pub fn sums(table: &Digestible) -> String {
+    format!("count(*) AS rows, COALESCE(sum({}), 0)::text AS sum", hash(table))
 }
 
 fn query(table: &&Digestible) -> String {
     let name = literal(&format!("{}.{}", table.schema, table.name));
-    format!("SELECT {name} AS name, {} {}", sums(), from(table))
+    format!("SELECT {name} AS name, {} {}", sums(table), from(table))
 }
 
 #[cfg(test)]
@@ -137,7 +130,7 @@ mod tests {
             assert!(names > 0);
             let all = ["public.a", "public.b", "public.c"];
             let rows = all.iter().filter(|name| query.sql.contains(&format!("'{name}'")));
-            Some(Ok(rows.map(|name| json!({"name": name, "rows": 1, "first": "2", "second": "3"})).collect()))
+            Some(Ok(rows.map(|name| json!({"name": name, "rows": 1, "sum": "2"})).collect()))
         });
         let tables = vec![table("a", 10), table("b", 20), table("c", u64::MAX)];
         let found = digests(&host, &[("source", tables.clone()), ("target", tables)]).unwrap();

@@ -167,7 +167,7 @@ pub fn select<H: Host>(
     let tables: BTreeSet<&str> = graph
         .left_out
         .iter()
-        .filter(|left| left.kind == Kind::Table)
+        .filter(|left| matches!(left.kind, Kind::Table | Kind::ForeignTable))
         .map(|left| left.name.as_str())
         .collect();
     for left in &graph.left_out {

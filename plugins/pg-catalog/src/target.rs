@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, release, server_version};
 use crate::clean;
+use crate::ddl::without_in;
 use crate::facts::Facts;
 use crate::graph::{Graph, Node};
 use crate::kind::Kind;
@@ -130,7 +131,7 @@ impl Target {
                     target.superuser = detail.as_deref() == Some("on");
                     target.user = name;
                 }
-                _ => drop(target.routines.insert(name)),
+                _ => drop(target.routines.insert(without_in(&name))),
             }
         }
         Ok(target)

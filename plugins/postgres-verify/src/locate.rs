@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use godwit_pg_catalog::digest::{self, Digestible, HASHES, TableDigest};
+use godwit_pg_catalog::digest::{self, Digestible, TableDigest};
 use godwit_pg_catalog::sql::{ident, literal, qualified};
 use godwit_sdk::prelude::*;
 
@@ -247,7 +247,8 @@ impl<H: Host> Cutter<'_, H> {
             values.join(", "),
             self.column.r#type
         );
-        let [ours, theirs] = chunks(self.host, self.sides, &chunk, &condition(self.column, range))?;
+        let [ours, theirs] =
+            chunks(self.host, self.sides, |_| chunk.clone(), &condition(self.column, range))?;
         let edge = |at: i64| usize::try_from(at).ok().and_then(|at| bounds.get(at)).cloned();
         Ok((0..=bounds.len() as i64)
             .filter(|chunk| ours.get(chunk) != theirs.get(chunk))
@@ -265,13 +266,14 @@ impl<H: Host> Cutter<'_, H> {
 fn chunks<H: Host>(
     host: &H,
     sides: &Sides<'_>,
-    chunk: &str,
+    chunk: impl Fn(&Digestible) -> String,
     condition: &str,
 ) -> Result<[BTreeMap<i64, TableDigest>; 2]> {
     let query = |table: &Digestible| {
         format!(
-            "SELECT ({chunk})::pg_catalog.int8 AS chunk, {} {} WHERE {condition} GROUP BY 1",
-            digest::sums(),
+            "SELECT ({})::pg_catalog.int8 AS chunk, {} {} WHERE {condition} GROUP BY 1",
+            chunk(table),
+            digest::sums(table),
             digest::from(table)
         )
     };
@@ -290,7 +292,7 @@ fn by_key<H: Host>(
     #[derive(Deserialize)]
     struct Row {
         key: String,
-        hashes: [String; 2],
+        hash: String,
     }
     let Some(first) = key.first() else { return Ok(()) };
     let names: Vec<String> = key.iter().map(|column| ident(&column.name)).collect();
@@ -300,18 +302,17 @@ fn by_key<H: Host>(
     };
     let query = |table: &Digestible| {
         format!(
-            "SELECT {text} AS key, ARRAY[{}::pg_catalog.text, {}::pg_catalog.text] AS hashes {} WHERE {} ORDER BY {}",
-            HASHES[0],
-            HASHES[1],
+            "SELECT {text} AS key, {}::pg_catalog.text AS hash {} WHERE {} ORDER BY {}",
+            digest::hash(table),
             digest::from(table),
             condition(first, range),
             first.expression()
         )
     };
     let [ours, theirs] = read::<_, Row>(host, sides, query)?;
-    let mut left: BTreeMap<&str, Vec<&[String; 2]>> = BTreeMap::new();
+    let mut left: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for row in &theirs {
-        left.entry(&row.key).or_default().push(&row.hashes);
+        left.entry(&row.key).or_default().push(&row.hash);
     }
     let mut note = |key: &str, what: What| {
         match what {
@@ -328,7 +329,7 @@ fn by_key<H: Host>(
             None => note(&row.key, What::Missing),
             Some(there) => {
                 // The same row, or any: the target may hold a key twice.
-                let same = there.iter().position(|hashes| **hashes == row.hashes);
+                let same = there.iter().position(|hash| *hash == row.hash);
                 match same.or_else(|| (!there.is_empty()).then_some(0)) {
                     Some(at) => {
                         there.swap_remove(at);
@@ -354,11 +355,11 @@ fn by_key<H: Host>(
 fn by_hash<H: Host>(host: &H, sides: &Sides<'_>, whole: KeyRange) -> Result<Located> {
     #[derive(Deserialize)]
     struct Row {
-        hashes: [String; 2],
+        hash: String,
         rows: u64,
     }
-    let bucket = format!("{} & 1023", HASHES[0]);
-    let [ours, theirs] = chunks(host, sides, &bucket, "true")?;
+    let bucket = |table: &Digestible| format!("{} & 1023", digest::hash(table));
+    let [ours, theirs] = chunks(host, sides, bucket, "true")?;
     let differing: Vec<i64> = (0..1024).filter(|bucket| ours.get(bucket) != theirs.get(bucket)).collect();
     let rows = |side: &BTreeMap<i64, TableDigest>| -> u64 {
         differing.iter().filter_map(|bucket| side.get(bucket)).map(|digest| digest.rows).sum()
@@ -370,19 +371,18 @@ fn by_hash<H: Host>(host: &H, sides: &Sides<'_>, whole: KeyRange) -> Result<Loca
     let list: Vec<String> = differing.iter().map(i64::to_string).collect();
     let query = |table: &Digestible| {
         format!(
-            "SELECT ARRAY[{}::pg_catalog.text, {}::pg_catalog.text] AS hashes, count(*) AS rows {} \
-             WHERE {bucket} IN ({}) GROUP BY 1",
-            HASHES[0],
-            HASHES[1],
+            "SELECT {}::pg_catalog.text AS hash, count(*) AS rows {} WHERE {} IN ({}) GROUP BY 1",
+            digest::hash(table),
             digest::from(table),
+            bucket(table),
             list.join(", ")
         )
     };
     let [ours, theirs] = read::<_, Row>(host, sides, query)?;
-    let mut rows: BTreeMap<&[String; 2], [u64; 2]> = BTreeMap::new();
+    let mut rows: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
     for (side, list) in [&ours, &theirs].into_iter().enumerate() {
         for row in list {
-            rows.entry(&row.hashes).or_default()[side] += row.rows;
+            rows.entry(&row.hash).or_default()[side] += row.rows;
         }
     }
     for [here, there] in rows.values() {

@@ -3,6 +3,7 @@
 
 mod cut;
 mod pair;
+mod pooled;
 mod refused;
 mod repair;
 mod standby;

@@ -7,31 +7,33 @@ use godwit_lab::postgres::{Builder, Major, PgServer};
 use godwit_lab::proxy::{Hold, Proxy};
 use godwit_tests::database;
 use godwit_tests::process::{Godwit, Ran};
+use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_godwit-under-test");
 
-/// A copy that gives up soon. `$WITH` are its params.
-const RECIPE: &str = r#"{
-  "godwit": "1",
-  "name": "copy",
-  "inputs": { "source_url": { "type": "url" }, "target_url": { "type": "url" } },
-  "connections": {
-    "source": { "kind": "postgres", "url": "${inputs.source_url}" },
-    "target": { "kind": "postgres", "url": "${inputs.target_url}" }
-  },
-  "steps": [
-    {
-      "id": "copy",
-      "plugin": "postgres-copy",
-      "grant": {
-        "source": { "connection": "source", "access": "read" },
-        "target": { "connection": "target", "access": "write" }
-      },
-      "with": $WITH,
-      "retry": { "attempts": $ATTEMPTS, "backoff": "200ms" }
-    }
-  ]
-}"#;
+/// A recipe of one step between the two servers.
+pub fn recipe(plugin: &str, access: &str, with: Value, attempts: u32) -> String {
+    json!({
+        "godwit": "1",
+        "name": "one-step",
+        "inputs": { "source_url": { "type": "url" }, "target_url": { "type": "url" } },
+        "connections": {
+            "source": { "kind": "postgres", "url": "${inputs.source_url}" },
+            "target": { "kind": "postgres", "url": "${inputs.target_url}" }
+        },
+        "steps": [{
+            "id": "only",
+            "plugin": plugin,
+            "grant": {
+                "source": { "connection": "source", "access": "read" },
+                "target": { "connection": "target", "access": access }
+            },
+            "with": with,
+            "retry": { "attempts": attempts, "backoff": "200ms" }
+        }]
+    })
+    .to_string()
+}
 
 /// The rows of `big` are 24 MB, stored as they are: more than the sockets on the way hold, so that a copy that is held is
 /// in its middle on both servers.
@@ -85,17 +87,16 @@ impl Pair {
 
     /// A fresh database on the target, and a copy of everything into it that is tried five times.
     pub fn fresh(&self, name: &str) -> Godwit {
-        self.fresh_with(name, "{}", 5)
+        self.fresh_with(name, json!({}), 5)
     }
 
-    pub fn fresh_with(&self, name: &str, with: &str, attempts: u32) -> Godwit {
+    pub fn fresh_with(&self, name: &str, with: Value, attempts: u32) -> Godwit {
         self.runtime.block_on(self.target.create_database(name)).unwrap();
         let by = |proxy: &Proxy, server: &PgServer, name: &str| proxy.url(&server.url(name), server.port());
         let godwit = Godwit::new(PROGRAM)
             .env("GODWIT_INPUT_SOURCE_URL", &by(&self.to_source, &self.source, "app"))
             .env("GODWIT_INPUT_TARGET_URL", &by(&self.to_target, &self.target, name));
-        let recipe = RECIPE.replace("$WITH", with).replace("$ATTEMPTS", &attempts.to_string());
-        godwit.write("copy.json", recipe);
+        godwit.write("copy.json", recipe("postgres-copy", "write", with, attempts));
         godwit
     }
 

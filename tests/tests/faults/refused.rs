@@ -2,16 +2,28 @@
 
 use godwit_lab::proxy::Hold;
 use godwit_tests::database;
+use serde_json::json;
 
-use crate::pair::{Pair, RUN, assert_failed, ended};
+use crate::pair::{Pair, RUN, Side, assert_failed, ended};
 
 #[test]
 fn a_read_only_target_is_named_and_nothing_is_touched() {
     let pair = Pair::start();
     let godwit = pair.fresh("app");
     pair.target.psql("postgres", "ALTER DATABASE app SET default_transaction_read_only = on").unwrap();
-    let run = assert_failed(&godwit, &godwit.run(&RUN), &["25006", "read-only", "use a primary"]);
+    let refused = godwit.run(&RUN);
+    assert_eq!(refused.code, Some(1), "{refused}");
+    assert!(refused.stderr.contains("default_transaction_read_only"), "{refused}");
+    assert_eq!(godwit.newest_run(), None, "no run began");
     assert_eq!(database::objects(&pair.target, "app"), Vec::<String>::new());
+    pair.target.psql("postgres", "ALTER DATABASE app RESET default_transaction_read_only").unwrap();
+
+    // It becomes so in the middle: for sessions that are opened from then on.
+    let child = pair.in_the_middle(&godwit, Side::Target);
+    pair.target.psql("postgres", "ALTER DATABASE app SET default_transaction_read_only = on").unwrap();
+    assert!(pair.on_sessions(Side::Target, "pg_terminate_backend", "true") > 0);
+    pair.to_target.release();
+    let run = assert_failed(&godwit, &ended(child), &["25006", "read-only", "use a primary"]);
     pair.target.psql("postgres", "ALTER DATABASE app RESET default_transaction_read_only").unwrap();
     godwit.ok(&["resume", &run, "--yes"]);
     pair.assert_copied("app", "resumed");
@@ -20,7 +32,7 @@ fn a_read_only_target_is_named_and_nothing_is_touched() {
 #[test]
 fn a_row_that_breaks_a_constraint_of_the_target_is_named() {
     let pair = Pair::start();
-    let godwit = pair.fresh_with("app", r#"{ "data_only": true }"#, 5);
+    let godwit = pair.fresh_with("app", json!({ "data_only": true }), 5);
     pair.target.psql("app", &database::dump(&pair.source, "app")).unwrap();
     pair.target.psql("app", "CREATE UNIQUE INDEX one_each ON big (owner)").unwrap();
     let run = assert_failed(&godwit, &godwit.run(&RUN), &["public.big", "one_each", "23505"]);

@@ -1,27 +1,8 @@
 //! A target that went wrong behind everybody's back, put right through the binary.
 
-use crate::pair::{Pair, RUN};
+use serde_json::json;
 
-const REPAIR: &str = r#"{
-  "godwit": "1",
-  "name": "repair",
-  "inputs": { "source_url": { "type": "url" }, "target_url": { "type": "url" } },
-  "connections": {
-    "source": { "kind": "postgres", "url": "${inputs.source_url}" },
-    "target": { "kind": "postgres", "url": "${inputs.target_url}" }
-  },
-  "steps": [
-    {
-      "id": "compare",
-      "plugin": "postgres-verify",
-      "grant": {
-        "source": { "connection": "source", "access": "read" },
-        "target": { "connection": "target", "access": "$ACCESS" }
-      },
-      "with": { "repair": true }
-    }
-  ]
-}"#;
+use crate::pair::{Pair, RUN, recipe};
 
 #[test]
 fn what_differs_is_shown_asked_about_and_copied_again() {
@@ -36,12 +17,12 @@ fn what_differs_is_shown_asked_about_and_copied_again() {
              DELETE FROM big WHERE id BETWEEN 100 AND 110",
         )
         .unwrap();
-    godwit.write("reading.json", REPAIR.replace("$ACCESS", "read"));
+    godwit.write("reading.json", recipe("postgres-verify", "read", json!({ "repair": true }), 5));
     let denied = godwit.run(&["run", "reading.json", "--yes"]);
     assert_eq!(denied.code, Some(4), "{denied}");
     assert!(denied.stderr.contains("\"access\": \"write\""), "{denied}");
 
-    godwit.write("repair.json", REPAIR.replace("$ACCESS", "write"));
+    godwit.write("repair.json", recipe("postgres-verify", "write", json!({ "repair": true }), 5));
     let plan = godwit.ok(&["plan", "repair.json"]);
     assert!(plan.stdout.contains("DELETE FROM ONLY public.big WHERE"), "{plan}");
     assert!(plan.stdout.contains("2 destroy"), "{plan}");

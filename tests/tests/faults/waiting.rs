@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use godwit_lab::postgres::{Major, PgServer};
+use serde_json::json;
 
 use crate::pair::{Pair, RUN, Side, assert_failed, ended};
 
@@ -20,7 +21,7 @@ fn time_limits_of_the_role_do_not_end_a_copy() {
         );
         server.psql("postgres", &sql).unwrap();
     }
-    let godwit = pair.fresh_with("app", "{}", 1);
+    let godwit = pair.fresh_with("app", json!({}), 1);
     let child = pair.in_the_middle(&godwit, Side::Target);
     std::thread::sleep(Duration::from_millis(700));
     pair.to_target.release();
@@ -41,7 +42,7 @@ fn a_server_without_a_free_connection_is_waited_for_and_then_named() {
     let pair = Pair::start_with(PgServer::builder(Major::V16), target);
     // An ordinary role, which gets none of the reserved ones.
     pair.target.psql("postgres", "CREATE ROLE app LOGIN PASSWORD 'fake-app'").unwrap();
-    let godwit = pair.fresh_with("app", "{}", 3);
+    let godwit = pair.fresh_with("app", json!({}), 3);
     pair.target.psql("postgres", "ALTER DATABASE app OWNER TO app").unwrap();
     let url = pair.to_target.url(&pair.target.url_as("app", "fake-app", "app"), pair.target.port());
     let godwit = godwit.env("GODWIT_INPUT_TARGET_URL", &url);
@@ -72,7 +73,7 @@ fn a_lock_of_somebody_else_is_waited_for_and_said() {
         let godwit = match side {
             Side::Source => pair.fresh(name),
             Side::Target => {
-                let godwit = pair.fresh_with(name, r#"{ "data_only": true }"#, 5);
+                let godwit = pair.fresh_with(name, json!({ "data_only": true }), 5);
                 let schema = godwit_tests::database::dump(&pair.source, "app");
                 let schema: Vec<&str> = schema.lines().collect();
                 pair.target.psql(name, &schema.join("\n")).unwrap();

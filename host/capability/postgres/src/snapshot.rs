@@ -246,11 +246,11 @@ impl Leader {
         }
         // The savepoint moves past the lock, or an error later on would give it back.
         let sql = format!(
-            "LOCK TABLE {} IN ACCESS SHARE MODE; RELEASE SAVEPOINT godwit; SAVEPOINT godwit",
-            names.join(", ")
+            "LOCK TABLE {} IN ACCESS SHARE MODE; RELEASE SAVEPOINT godwit; SAVEPOINT godwit; {}",
+            names.join(", "),
+            changed_form(schema)
         );
-        self.catalog(&sql).await?;
-        let changed = self.catalog(&changed_form(schema)).await?;
+        let changed = self.catalog(&sql).await?;
         let changed: Vec<&str> = changed.rows.iter().flatten().flatten().map(String::as_str).collect();
         if changed.is_empty() {
             return Ok(());

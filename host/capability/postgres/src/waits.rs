@@ -4,6 +4,7 @@
 //! somebody has to be told who is in the way.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use godwit_model::Result;
@@ -29,19 +30,20 @@ struct Inner {
 
 /// Does the work, and says so where it waits for locks in one of the databases.
 pub async fn told<T>(scope: &StepScope, places: &[Place], work: impl Future<Output = T>) -> T {
-    let watch = async {
-        loop {
-            tokio::time::sleep(PATIENCE).await;
-            for place in places {
-                // Nothing depends on it: the request itself meets whatever is wrong.
-                let _ = look(scope, place).await;
-            }
-        }
-    };
     tokio::select! {
         biased;
         done = work => done,
-        () = watch => unreachable!("it watches as long as the work takes"),
+        never = watch(scope, places) => match never {},
+    }
+}
+
+async fn watch(scope: &StepScope, places: &[Place]) -> Infallible {
+    loop {
+        tokio::time::sleep(PATIENCE).await;
+        for place in places {
+            // Nothing depends on it: the request itself meets whatever is wrong.
+            let _ = look(scope, place).await;
+        }
     }
 }
 

@@ -18,6 +18,8 @@ mod settings;
 mod text_search;
 mod types;
 
+pub(crate) use routines::without_in;
+
 use crate::sql::literal;
 
 /// `COMMENT ON <object> IS '…'`, where there is a comment.

@@ -131,6 +131,13 @@ impl<'a> Builder<'a> {
                 .inherited(row, &column.name)
                 .iter()
                 .any(|c| c.generated == column.generated && c.default == column.default);
+        let mixed = self
+            .inherited(row, &column.name)
+            .iter()
+            .any(|c| c.generated.is_empty() != column.generated.is_empty());
+        if mixed {
+            node.gone.push((160_000, "column that is generated in a child or its parent alone"));
+        }
         match (&column.default, column.generated.as_str()) {
             _ if repeats => {}
             (Some(expression), "s") => text += &format!(" GENERATED ALWAYS AS ({expression}) STORED"),

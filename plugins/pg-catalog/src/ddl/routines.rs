@@ -19,7 +19,8 @@ impl<'a> Builder<'a> {
                 Some(_) if row.arguments.is_empty() => format!("{}(*)", qualified(&row.schema, &row.name)),
                 _ => format!("{}({})", qualified(&row.schema, &row.name), row.arguments),
             };
-            let mut node = Node::new(kind, row.oid, &row.schema, &format!("{}({})", row.name, row.arguments));
+            let name = without_in(&format!("{}({})", row.name, row.arguments));
+            let mut node = Node::new(kind, row.oid, &row.schema, &name);
             match (&row.definition, &row.aggregate) {
                 (Some(definition), _) => {
                     node.create.push(create_routine(definition));
@@ -36,6 +37,11 @@ impl<'a> Builder<'a> {
             self.add("pg_proc", node);
         }
     }
+}
+
+/// A procedure's name and arguments as every major has them: from 14 on the server says IN before each that is one.
+pub(crate) fn without_in(signature: &str) -> String {
+    signature.replace("(IN ", "(").replace(", IN ", ", ")
 }
 
 /// `pg_get_functiondef` says CREATE OR REPLACE; nothing may be replaced here.

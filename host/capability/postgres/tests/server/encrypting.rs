@@ -1,6 +1,7 @@
 //! TLS as `sslmode` asks for it, by both kinds of connection.
 
 use godwit_lab::postgres::{Major, PgServer};
+use godwit_lab::proxy::{Hold, Proxy};
 use godwit_model::ErrorKind;
 use godwit_model::effect::SqlUndo;
 use godwit_model::plugin::Access;
@@ -85,6 +86,49 @@ async fn each_sslmode_proves_what_it_promises() {
     assert_eq!(attempt(format!("sslmode=verify-ca&sslrootcert={ours_pem}")).await, yes);
     let error = attempt(format!("sslmode=verify-full&sslrootcert={ours_pem}")).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Failed, "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_in_the_middle_of_an_encrypted_copy_is_made_again() {
+    let (source, sink) = tokio::join!(PgServer::start(Major::V15), PgServer::start(Major::V15));
+    let (source, sink) = (source.unwrap(), sink.unwrap());
+    for server in [&source, &sink] {
+        install(server, &authority(), "127.0.0.1").await;
+        server.psql("postgres", "CREATE TABLE big (id int, filler text)").unwrap();
+    }
+    let fill = "ALTER TABLE big ALTER filler SET STORAGE EXTERNAL;
+        INSERT INTO big SELECT i, repeat(md5(i::text), 250) FROM generate_series(1, 3000) i";
+    source.psql("postgres", fill).unwrap();
+    let (to_source, to_sink) =
+        (Proxy::before(source.port()).await.unwrap(), Proxy::before(sink.port()).await.unwrap());
+    let by = |proxy: &Proxy, server: &PgServer| {
+        format!("{}?sslmode=require", proxy.url(&server.url("postgres"), server.port()))
+    };
+    let effect = copy("big", &["id", "filler"]);
+    for (proxy, hold) in [(&to_source, Hold::Received(2 << 20)), (&to_sink, Hold::Sent(2 << 20))] {
+        sink.psql("postgres", "TRUNCATE big; DROP SCHEMA IF EXISTS godwit_marker CASCADE").unwrap();
+        let pg = capability(&[("source", &by(&to_source, &source)), ("sink", &by(&to_sink, &sink))]);
+        let bench = Bench::new();
+        proxy.hold(hold.clone());
+        let (failed, ()) = tokio::join!(bench.run(&pg, &effect), async {
+            proxy.held(std::time::Duration::from_secs(60)).await.unwrap();
+            proxy.cut();
+        });
+        let mut done = failed.map(|_| ());
+        assert!(done.is_err(), "{hold:?}");
+        assert_eq!(sink.psql("postgres", "SELECT count(*) FROM big").unwrap(), "0", "{hold:?}");
+        // As the engine does with what is unavailable. The holder of the snapshot was cut off as well.
+        for _ in 0..3 {
+            match done {
+                Ok(()) => break,
+                Err(error) => assert_eq!(error.kind, ErrorKind::Unavailable, "{hold:?}: {error}"),
+            }
+            done = bench.perform(&pg, &effect, true).await.map(|_| ());
+        }
+        done.unwrap();
+        let rows = "SELECT count(*), md5(string_agg(filler, '' ORDER BY id)) FROM big";
+        assert_eq!(sink.psql("postgres", rows).unwrap(), source.psql("postgres", rows).unwrap(), "{hold:?}");
+    }
 }
 
 #[tokio::test]

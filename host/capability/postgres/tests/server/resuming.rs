@@ -160,6 +160,41 @@ async fn frozen_notices_who_was_at_work_before_and_who_was_between_snapshot_and_
 }
 
 #[tokio::test]
+async fn a_frozen_copy_goes_on_part_by_part_under_another_snapshot() {
+    let pair = Pair::new("frozen_parts").await;
+    pair.both("CREATE TABLE people (id int, filler text)");
+    // 140 MiB: two parts.
+    pair.from(
+        "ALTER TABLE people ALTER filler SET STORAGE EXTERNAL;
+         INSERT INTO people SELECT i, repeat(md5(i::text), 100) FROM generate_series(1, 42000) i",
+    );
+    let frozen = changed(copy("people", &["id", "filler"]), |r| r.consistency = Consistency::Frozen);
+    let (pg, bench) = (pair.process(), Bench::new());
+    // The first part that ends is committed, and not journalled.
+    let broken = Book { fail_after: Some(0), ..Book::default() };
+    bench.books.lock().unwrap().insert(frozen.key.clone(), broken.clone());
+    let error = bench.run(&pg, &frozen).await.unwrap_err();
+    assert!(error.message.contains("journal"), "{error}");
+    let intended = bench.intended(&pg, &frozen).await;
+    drop(pg);
+    let transactions = "SELECT string_agg(DISTINCT xmin::text, ' ') FROM people";
+    let committed = pair.to(transactions);
+    assert_ne!(committed, "", "a part is there");
+
+    // Not the snapshot that it was, though nobody wrote here.
+    pair.source.psql("postgres", "SELECT pg_current_xact_id()").unwrap();
+    let pg = pair.process();
+    assert_eq!(pg.open_step(&bench.scope, &[intended]).await.unwrap(), [] as [EffectKey; 0]);
+    bench.books.lock().unwrap().insert(frozen.key.clone(), Book { fail_after: None, ..broken });
+    let done = bench.perform(&pg, &frozen, true).await.unwrap();
+    assert_eq!((result(&done)["rows"].as_u64(), result(&done)["parts"].as_u64()), (Some(42000), Some(2)));
+    assert_eq!(pg.observe(&bench.scope, &done).await.unwrap(), *evidence(&done));
+    let now = pair.to(transactions);
+    let now: Vec<&str> = now.split(' ').collect();
+    assert!(committed.split(' ').all(|xid| now.contains(&xid)), "what was there was not copied again");
+}
+
+#[tokio::test]
 async fn an_orphan_that_commits_late_is_waited_for_or_ended() {
     let pair = Pair::new("orphan").await;
     pair.to("CREATE TABLE t (a int)");
