@@ -52,7 +52,7 @@ impl IndexBuild {
             (Some(memory), _) => Some(format!("SET LOCAL maintenance_work_mem = {}", literal(memory))),
             (None, Some(vectors)) => Some(at_least(&format!("{} * 1024", for_vectors(vectors)))),
             (None, None) if bytes >= LARGE => {
-                Some(at_least(&format!("{} * 1024", (bytes / 2 >> 20).clamp(64, 512))))
+                Some(at_least(&format!("{} * 1024", ((bytes / 2) >> 20).clamp(64, 512))))
             }
             (None, None) => None,
         };

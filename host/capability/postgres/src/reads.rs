@@ -26,7 +26,7 @@ enum Open {
     /// In the step's snapshot.
     Leader(Arc<Leader>, String),
     /// In a READ ONLY transaction of its own.
-    Own(Lease<Wire>),
+    Own(Box<Lease<Wire>>),
     Ended,
 }
 
@@ -107,7 +107,7 @@ pub async fn fresh(place: &Place, query: &Admitted, params: &[Option<String>]) -
         }
     };
     let done = page.done;
-    let mut rows = Rows { open: Open::Own(wire), lines, queue: VecDeque::new(), rows: FIRST_ROWS };
+    let mut rows = Rows { open: Open::Own(Box::new(wire)), lines, queue: VecDeque::new(), rows: FIRST_ROWS };
     rows.take(page);
     if done {
         rows.end().await?;
@@ -176,7 +176,7 @@ impl Rows {
             Open::Own(mut wire) => {
                 // It has nothing to say that the rows haven't.
                 wire.simple_unawaited("COMMIT").await?;
-                wire.keep();
+                (*wire).keep();
             }
             Open::Ended => {}
         }

@@ -1,8 +1,8 @@
 //! Large objects on their way, and taken back.
 
+use godwit_model::ErrorKind;
 use godwit_model::capability::Capability as _;
 use godwit_model::effect::Effect;
-use godwit_model::{EffectKey, ErrorKind};
 
 use crate::support::*;
 
@@ -66,7 +66,7 @@ async fn large_objects_are_begun_again_when_their_snapshot_is_lost() {
     pair.from("SELECT lo_unlink(1), lo_put(2, 0, 'TWO'), lo_from_bytea(3, 'three')");
     let pg = pair.process();
     let again = pg.open_step(&bench.scope, &[done]).await.unwrap();
-    assert_eq!(again, [EffectKey::from(objects().key)]);
+    assert_eq!(again, [objects().key]);
     assert_eq!(pair.to("SELECT count(*) FROM pg_largeobject_metadata"), "0");
     bench.perform(&pg, &objects(), true).await.unwrap();
     assert_eq!(pair.from(SUM), pair.to(SUM));
