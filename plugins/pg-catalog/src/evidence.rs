@@ -57,8 +57,8 @@ pub enum Incomparable {
 /// Transfers whose sinks are read again at once.
 const AT_ONCE: usize = 256;
 
-/// Compares, for each table, the rows that the transfers of these keys sent into it with what is there, by way of the sink
-/// of the last one. Tables are read several at once.
+/// Compares, for each table, the rows that the transfers of these keys sent into it with what is there. Tables are read
+/// several at once.
 pub fn compare<H: Host>(host: &H, tables: &[Vec<String>]) -> Result<Vec<Comparison>> {
     let mut compared = Vec::with_capacity(tables.len());
     for tables in tables.chunks(AT_ONCE) {
@@ -67,28 +67,51 @@ pub fn compare<H: Host>(host: &H, tables: &[Vec<String>]) -> Result<Vec<Comparis
             .iter()
             .zip(tables)
             .filter(|(sent, _)| sent.is_ok())
-            .filter_map(|(_, keys)| last(keys))
+            .flat_map(|(_, keys)| keys.iter().map(String::as_str))
             .collect();
         let mut found = host.observe(&sinks).into_iter();
         for (sent, keys) in sent.into_iter().zip(tables) {
-            compared.push(match (sent, last(keys)) {
-                (Err(unsent), _) => unsent,
-                (Ok(sent), None) => Comparison::of(&sent, 0, Finding::Alike),
-                (Ok(sent), Some(key)) => match found.next() {
-                    Some(Err(Error::Missing(why))) => {
-                        Comparison::of(&sent, keys.len(), Finding::Gone { why })
-                    }
-                    Some(there) => Comparison::of(&sent, keys.len(), finding(&sent, there?)),
+            let sent = match sent {
+                Ok(sent) => sent,
+                Err(unsent) => {
+                    compared.push(unsent);
+                    continue;
+                }
+            };
+            let mut there = Vec::with_capacity(keys.len());
+            let mut gone = None;
+            for key in keys {
+                match found.next() {
+                    Some(Err(Error::Missing(why))) => gone = Some(why),
+                    Some(observed) => there.push(observed?),
                     None => return Err(Error::Failed(format!("the host observed nothing of `{key}`"))),
-                },
-            });
+                }
+            }
+            let finding = match (gone, together(&sent, there)) {
+                (Some(why), _) => Finding::Gone { why },
+                (None, Some(there)) => finding(&sent, there),
+                (None, None) => Finding::Alike,
+            };
+            compared.push(Comparison::of(&sent, keys.len(), finding));
         }
     }
     Ok(compared)
 }
 
-fn last(keys: &[String]) -> Option<&str> {
-    keys.last().map(String::as_str)
+/// What is there of several transfers into one table. Each is observed by itself where its table held rows before it came,
+/// and else with all that is there by now: then one of them has more than it sent, and tells it all.
+fn together(sent: &[Evidence], there: Vec<Evidence>) -> Option<Evidence> {
+    let whole = there.iter().zip(sent).position(|(there, sent)| there.items > sent.items);
+    match (whole, there.as_slice()) {
+        (_, []) => None,
+        (Some(whole), _) => there.into_iter().nth(whole),
+        (None, [_]) => there.into_iter().next(),
+        (None, parts) => Some(Evidence {
+            items: rows_of(parts),
+            bytes: parts.iter().fold(0, |sum, part| sum.saturating_add(part.bytes)),
+            digest: total(parts).unwrap_or_default(),
+        }),
+    }
 }
 
 /// What each transfer sent, or the comparison that says which of them isn't done.

@@ -176,7 +176,7 @@ impl Rows {
             Open::Own(mut wire) => {
                 // It has nothing to say that the rows haven't.
                 wire.simple_unawaited("COMMIT").await?;
-                wire.keep();
+                (*wire).keep();
             }
             Open::Ended => {}
         }
