@@ -230,16 +230,19 @@ mod tests {
         // 550 of 1000 MiB in ten seconds.
         assert_eq!(
             step.message(at(20)),
-            "2/3 effects · 500 items, 524.3 MB, 52.4 MB/s · about 8 s left · public.a 50 %"
+            "2/3 effects · 500 items, 500.0 MiB, 50.0 MiB/s · about 8 s left · public.a 50 %"
         );
         step.ended(&key("copy/a"));
         step.says("index on public.a".into());
-        assert_eq!(step.message(at(20)), "3/3 effects · 500 items, 524.3 MB, 52.4 MB/s · index on public.a");
+        assert_eq!(
+            step.message(at(20)),
+            "3/3 effects · 500 items, 500.0 MiB, 50.0 MiB/s · index on public.a"
+        );
         // What checks read is no part of what was moved.
         step.verifying();
         step.transferred("public.a", 0, 7_000_000, at(30));
-        assert_eq!(step.message(at(30)), "verifying · 7.0 MB read");
-        assert_eq!(step.summary(at(40)), " in 40.0 s, 3 effects, 500 items, 524.3 MB");
+        assert_eq!(step.message(at(30)), "verifying · 6.7 MiB read");
+        assert_eq!(step.summary(at(40)), " in 40.0 s, 3 effects, 500 items, 500.0 MiB");
     }
 
     #[test]

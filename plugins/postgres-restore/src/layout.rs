@@ -90,9 +90,19 @@ fn part<'a>(entry: &'a Entry, target: &TargetMemo, attached: &Attached) -> Resul
     let drops = if goes_along || statements.is_empty() {
         Vec::new()
     } else {
-        cut(&entry.drop)?.iter().map(|statement| if_exists(&entry.desc, statement)).collect()
+        cut(&entry.drop)?.iter().map(|statement| if_exists(&entry.desc, statement) + cascade(entry)).collect()
     };
     Ok(Part { entry, statements, drops })
+}
+
+/// A range and the function that makes its values canonical need each other, so neither goes alone; whatever else used the
+/// type is gone by then.
+fn cascade(entry: &Entry) -> &'static str {
+    let is_range = |definition: &String| {
+        definition.contains(" AS RANGE (")
+            && definition.lines().any(|line| line.trim_start().starts_with("canonical = "))
+    };
+    if entry.desc == "TYPE" && entry.definition.as_ref().is_some_and(is_range) { " CASCADE" } else { "" }
 }
 
 /// What is to be done.
@@ -162,7 +172,8 @@ pub fn lay_out(
         .filter_map(|entry| rights::owner(entry))
         .partition(|part| is_event_trigger(part.entry));
     all = layout.chain("owners", owners, all);
-    all = layout.chain("privileges", granted.into_iter().map(rights::granted).collect(), all);
+    let granted = granted.into_iter().map(|part| rights::granted(part, &layout.entries)).collect();
+    all = layout.chain("privileges", granted, all);
     // These fire on what makes others.
     layout.chain("event-triggers", switches.into_iter().chain(of_triggers).collect(), all);
     if filled.is_none() {
@@ -465,10 +476,19 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
-    /// Statistics for the planner, of the tables and materialized views that were filled.
+    /// Statistics for the planner, of the tables and materialized views that were filled. ANALYZE would go to other servers
+    /// for foreign tables, so a table above one of these is left to autovacuum.
     fn analyze(&mut self) {
-        let mut names: Vec<String> =
-            self.plan.tables.iter().map(|table| sql::qualified(&table.schema, &table.name)).collect();
+        let is_foreign = |id: &i32| self.entries.get(id).is_some_and(|entry| entry.desc == "FOREIGN TABLE");
+        let above: BTreeSet<String> = self
+            .children
+            .keys()
+            .filter(|id| self.family(**id).iter().any(is_foreign))
+            .filter_map(|id| self.entries.get(id))
+            .filter_map(|entry| Some(sql::qualified(entry.namespace.as_deref()?, entry.tag.as_deref()?)))
+            .collect();
+        let tables = self.plan.tables.iter().map(|table| sql::qualified(&table.schema, &table.name));
+        let mut names: Vec<String> = tables.filter(|name| !above.contains(name)).collect();
         names.extend(
             self.choice
                 .entries
@@ -501,11 +521,13 @@ pub fn restored(tables: &mut Vec<RestoredTable>, schema: &str, name: &str, key: 
 /// Which tables are part of which, by dump id: those that entries attach, and those that were made of others.
 fn children(entries: &BTreeMap<i32, &Entry>) -> BTreeMap<i32, BTreeSet<i32>> {
     let mut children: BTreeMap<i32, BTreeSet<i32>> = BTreeMap::new();
-    let is_table = |id: &&i32| entries.get(id).is_some_and(|entry| entry.desc == "TABLE");
+    let is_table = |id: &&i32| {
+        entries.get(id).is_some_and(|entry| matches!(entry.desc.as_str(), "TABLE" | "FOREIGN TABLE"))
+    };
     for (id, entry) in entries {
         let tables: Vec<i32> = entry.dependencies.iter().filter(is_table).copied().collect();
         match entry.desc.as_str() {
-            "TABLE" => {
+            "TABLE" | "FOREIGN TABLE" => {
                 for parent in tables {
                     children.entry(parent).or_default().insert(*id);
                 }

