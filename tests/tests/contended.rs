@@ -28,7 +28,8 @@ BEGIN
     CREATE TRIGGER hold BEFORE INSERT ON godwit_marker.effect FOR EACH ROW EXECUTE FUNCTION lab.hold();
   END IF;
 END $$;
-CREATE EVENT TRIGGER watch ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION lab.watch();";
+CREATE EVENT TRIGGER watch ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION lab.watch();
+ALTER EVENT TRIGGER watch ENABLE ALWAYS;";
 
 /// A quiet source with the labelling application, and a target with one empty database, `app`.
 struct Pair {
