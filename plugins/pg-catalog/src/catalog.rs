@@ -1,6 +1,6 @@
 //! A database's catalog, read in two round trips.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_sdk::host::{Host, HostExt, RowSource};
 use godwit_sdk::types::{Error, Result};
@@ -248,6 +248,20 @@ impl Catalog {
 
     pub fn relation(&self, oid: Oid) -> Option<&RelationRow> {
         self.relations.iter().find(|r| r.oid == oid)
+    }
+
+    /// The tables that have a foreign table below them, at any depth. ANALYZE of these would go to other servers.
+    pub fn above_foreign(&self) -> BTreeSet<Oid> {
+        let mut above = BTreeSet::new();
+        let mut open: Vec<&RelationRow> = self.relations.iter().filter(|r| r.kind == "f").collect();
+        while let Some(relation) = open.pop() {
+            for parent in &relation.parents {
+                if above.insert(*parent) {
+                    open.extend(self.relation(*parent));
+                }
+            }
+        }
+        above
     }
 
     /// The names by which patterns know a table: its own, and those of the tables that it is a partition of.

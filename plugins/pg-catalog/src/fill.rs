@@ -203,13 +203,21 @@ pub fn begin<W: From<Execute>>(triggers: &[Trigger]) -> Option<Unit<W>> {
     Some(Unit::statements(OFF.to_owned(), BTreeSet::new(), off, Undo::Statements(on)))
 }
 
+/// The tables of which statistics are taken once they are filled, qualified and quoted: one above foreign tables is left to
+/// autovacuum.
+pub fn analyzed(target: &Catalog, tables: &[&RelationRow]) -> Vec<String> {
+    let above = target.above_foreign();
+    let taken = tables.iter().filter(|table| !above.contains(&table.oid));
+    taken.map(|table| sql::qualified(&table.schema, &table.name)).collect()
+}
+
 /// What has to be done once the rows are there, all of it after `rows`: materialized views are filled, one after the other
-/// as they are given, triggers fire again, and the planner's statistics are taken of `tables`. Names are qualified and
+/// as they are given, triggers fire again, and the planner's statistics are taken of the tables that are [`analyzed`]. Names are qualified and
 /// quoted.
 pub fn end<W: From<Execute>>(
     triggers: &[Trigger],
     views: &[String],
-    tables: &[String],
+    analyzed: &[String],
     rows: &BTreeSet<String>,
 ) -> Vec<Unit<W>> {
     let mut units = Vec::new();
@@ -223,7 +231,7 @@ pub fn end<W: From<Execute>>(
     if let Some((off, on)) = switches(triggers) {
         units.push(Unit::statements("triggers/on".to_owned(), rows.clone(), on, Undo::Statements(off)));
     }
-    units.extend(analyze(tables, rows));
+    units.extend(analyze(analyzed, rows));
     units
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use godwit_pg_catalog::fill::{self, Trigger};
 use godwit_pg_catalog::pattern::matches;
 use godwit_pg_catalog::selection::{Skipped, check_filter};
-use godwit_pg_catalog::{Catalog, Graph, RelationRow, Rights, frontier, sql};
+use godwit_pg_catalog::{Catalog, Graph, RelationRow, Rights, frontier};
 use godwit_sdk::prelude::*;
 
 use crate::copy::{copied, submit};
@@ -22,6 +22,8 @@ pub struct Decision {
     pub sequences: Vec<(String, String)>,
     /// Qualified names, those that others read first.
     pub views: Vec<String>,
+    /// Qualified names.
+    pub analyzed: Vec<String>,
     pub skipped: Vec<(String, String, String)>,
 }
 
@@ -141,6 +143,7 @@ fn decide<H: Host>(host: &H, params: &Params) -> Result<Decision> {
         .collect();
     decision.triggers = fill::triggers(&target, &there);
     decision.views = fill::filled_views(&target);
+    decision.analyzed = fill::analyzed(&target, &there);
     Ok(decision)
 }
 
@@ -179,7 +182,5 @@ pub fn sequences(decision: &Decision, rows: &BTreeSet<String>) -> Option<Unit> {
 
 /// The units after all rows: these views filled, triggers on, statistics taken.
 pub fn end(decision: &Decision, views: &[String], rows: &BTreeSet<String>) -> Vec<Unit> {
-    let tables: Vec<String> =
-        decision.tables.iter().map(|table| sql::qualified(&table.schema, &table.name)).collect();
-    fill::end(&decision.triggers, views, &tables, rows)
+    fill::end(&decision.triggers, views, &decision.analyzed, rows)
 }

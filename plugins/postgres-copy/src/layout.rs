@@ -561,14 +561,7 @@ impl Layout<'_> {
     /// from its root, which takes those of its partitions as well; but ANALYZE would go to other servers for foreign ones,
     /// so a table above one of these is left to autovacuum, and what is below it goes by itself.
     fn analyze(&mut self) {
-        let foreign: BTreeSet<Oid> =
-            self.catalog.relations.iter().filter(|r| r.kind == "f").map(|r| r.oid).collect();
-        let above: BTreeSet<Oid> = self
-            .children
-            .keys()
-            .copied()
-            .filter(|oid| self.below(*oid).iter().any(|below| foreign.contains(below)))
-            .collect();
+        let above = self.catalog.above_foreign();
         let names: Vec<String> = self
             .catalog
             .relations

@@ -640,6 +640,31 @@ async fn vector_indexes_are_built_with_the_memory_that_was_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn statistics_are_not_taken_above_foreign_tables() {
+    let server = server(Major::V16).await;
+    let animals = "CREATE TABLE public.animals (a int); CREATE TABLE public.others (a int);";
+    let rows =
+        "INSERT INTO public.animals SELECT generate_series(1, 10); INSERT INTO public.others VALUES (1)";
+    let world = World::new(&server, "above", &format!("{animals} {rows}")).await;
+    // Without a handler, whatever reaches for its rows fails.
+    let foreign = "CREATE FOREIGN DATA WRAPPER bare; CREATE SERVER far FOREIGN DATA WRAPPER bare;
+        CREATE FOREIGN TABLE public.far_animals () INHERITS (public.animals) SERVER far";
+    server.psql(&world.target.name, &format!("{animals} {foreign}")).unwrap();
+    world.apply(json!({ "data_only": true })).expect("rows");
+    let analyzed: Vec<String> = world
+        .host
+        .submitted()
+        .into_iter()
+        .filter_map(|s| match s.request {
+            Request::Execute { request, .. } if s.key.starts_with("analyze/") => Some(request.statements),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    assert_eq!(analyzed, ["ANALYZE public.others"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_the_shared_memory_for_workers_one_process_builds_the_index() {
     let server = server(Major::V16).await;
     // More memory than any machine shares, and workers even for a small table.

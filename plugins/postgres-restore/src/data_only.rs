@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use godwit_pg_archive::{Entry, split};
 use godwit_pg_catalog::fill::{self, Trigger};
-use godwit_pg_catalog::{Catalog, RelationRow, SequencePosition, frontier, sequence_positions, sql};
+use godwit_pg_catalog::{Catalog, RelationRow, SequencePosition, frontier, sequence_positions};
 use godwit_sdk::prelude::*;
 
 use crate::TARGET;
@@ -23,6 +23,8 @@ pub struct Decision {
     sequences: Vec<SequencePosition>,
     /// Qualified names, those that others read first.
     pub views: Vec<String>,
+    /// Qualified names.
+    analyzed: Vec<String>,
 }
 
 /// One transfer.
@@ -53,7 +55,7 @@ pub fn lay_out(archive: &Archive, choice: &Choice<'_>, decision: &Decision) -> R
     let Begun { units, tables, .. } = decision.begin(archive, choice)?;
     let mut plan = Plan { units, tables };
     let all = frontier(&plan.units);
-    let end = decision.end(choice, &plan.tables, &decision.views, &all)?;
+    let end = decision.end(choice, &decision.views, &all)?;
     plan.units.extend(end);
     Ok(plan)
 }
@@ -93,13 +95,7 @@ impl Decision {
     }
 
     /// What comes after all rows: sequences, these views filled, triggers on, statistics taken.
-    pub fn end(
-        &self,
-        choice: &Choice<'_>,
-        tables: &[RestoredTable],
-        views: &[String],
-        all: &BTreeSet<String>,
-    ) -> Result<Vec<Unit>> {
+    pub fn end(&self, choice: &Choice<'_>, views: &[String], all: &BTreeSet<String>) -> Result<Vec<Unit>> {
         let mut units = Vec::new();
         let positions = positions(choice)?;
         if !positions.is_empty() {
@@ -107,9 +103,7 @@ impl Decision {
             let undo = Undo::Statements(before);
             units.push(Unit::statements("sequences".to_owned(), all.clone(), positions, undo));
         }
-        let names: Vec<String> =
-            tables.iter().map(|table| sql::qualified(&table.schema, &table.name)).collect();
-        units.extend(fill::end(&self.triggers, views, &names, all));
+        units.extend(fill::end(&self.triggers, views, &self.analyzed, all));
         Ok(units)
     }
 }
@@ -182,6 +176,7 @@ fn decide<H: Host>(host: &H, choice: &Choice<'_>, params: &Params) -> Result<Dec
         triggers: fill::triggers(&catalog, &tables),
         sequences: sequence_positions(host, TARGET, &sequences)?,
         views: fill::filled_views(&catalog),
+        analyzed: fill::analyzed(&catalog, &tables),
         ..Decision::default()
     };
     // The loads of each table, by the table's place in the order.

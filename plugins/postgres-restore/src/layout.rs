@@ -159,7 +159,7 @@ pub fn lay_out(
     if let Some(decision) = filled {
         let refreshed = |view: &&String| !layout.refreshed.contains(*view);
         let views: Vec<String> = decision.views.iter().filter(refreshed).cloned().collect();
-        let end = decision.end(choice, &layout.plan.tables, &views, &all)?;
+        let end = decision.end(choice, &views, &all)?;
         layout.plan.units.extend(end);
         all = frontier(&layout.plan.units);
     }
