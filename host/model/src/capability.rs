@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::effect::{Block, Done, Effect, Evidence, Preparation};
+use crate::effect::{Block, BucketSetting, Done, Effect, Evidence, Preparation};
 use crate::plugin::{ConnectionKind, Grant, Mode, Pipe};
 use crate::secret::{Secret, Secrets};
 use crate::{ConnectionName, Digest, EffectKey, Json, Result, RunId, StepId};
@@ -313,8 +313,26 @@ pub struct FileStat {
 /// The reads that the `objects` capability answers.
 #[async_trait]
 pub trait ObjectReads: Send + Sync {
-    /// The objects below a prefix in the order of their keys' bytes; a missing bucket is `missing`.
-    async fn list(&self, grant: &Grant, bucket: &str, prefix: &str) -> Result<Box<dyn Listing>>;
+    /// What is known of the endpoint; asks nothing of it.
+    fn endpoint(&self, grant: &Grant) -> Result<EndpointInfo>;
+    /// The objects below a prefix in the order of their keys' bytes, from the first one after `after` on; a missing
+    /// bucket is `missing`.
+    async fn list(
+        &self,
+        grant: &Grant,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<Box<dyn Listing>>;
+    /// All versions of the objects below a prefix; of each key the newest first.
+    async fn versions(&self, grant: &Grant, bucket: &str, prefix: &str) -> Result<Box<dyn VersionListing>>;
+    /// Many heads at once, one result for each key.
+    async fn stat(&self, grant: &Grant, bucket: &str, keys: &[String]) -> Vec<Result<Option<ObjectInfo>>>;
+    /// Compares many pairs at once, one result for each.
+    async fn compare(&self, pairs: &[ObjectPair], deep: bool) -> Vec<Result<Comparison>>;
+    async fn setting(&self, grant: &Grant, bucket: &str, name: BucketSetting) -> Result<SettingState>;
+    /// Asks as a browser would, without credentials.
+    async fn cors_preflight(&self, grant: &Grant, at: &Bucketed, ask: &PreflightAsk) -> Result<Preflight>;
     async fn head(&self, grant: &Grant, at: &Bucketed) -> Result<Option<ObjectHead>>;
     async fn bucket_exists(&self, grant: &Grant, bucket: &str) -> Result<bool>;
     async fn cors(&self, grant: &Grant, bucket: &str) -> Result<Option<Json>>;
@@ -326,6 +344,83 @@ pub trait ObjectReads: Send + Sync {
 pub trait Listing: Send {
     /// The next page; empty at the end.
     async fn next(&mut self) -> Result<Vec<ObjectInfo>>;
+}
+
+#[async_trait]
+pub trait VersionListing: Send {
+    /// The next page; empty at the end.
+    async fn next(&mut self) -> Result<Vec<ObjectVersion>>;
+}
+
+/// What is known of an endpoint's habits before anything is asked of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointInfo {
+    pub vendor: String,
+    pub tags: bool,
+    pub versions: bool,
+    pub storage_classes: bool,
+    /// Bytes.
+    pub max_object: u64,
+    /// Bytes.
+    pub max_key: u32,
+}
+
+/// Two objects to be compared.
+#[derive(Clone, Debug)]
+pub struct ObjectPair {
+    pub left: (Grant, Bucketed),
+    pub right: (Grant, Bucketed),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likeness {
+    Same,
+    Differs,
+    MissingLeft,
+    MissingRight,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    pub likeness: Likeness,
+    /// `size`, the name of a digest, or `content`.
+    pub by: String,
+    pub detail: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingState {
+    /// XML; of a policy JSON.
+    Document(String),
+    Absent,
+    /// Why the store says that it has no such setting.
+    Unsupported(String),
+}
+
+/// A preflight request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreflightAsk {
+    pub origin: String,
+    pub method: String,
+    pub headers: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preflight {
+    /// HTTP status.
+    pub status: u16,
+    /// The answer's CORS headers, by lower-case name.
+    pub headers: Vec<(String, String)>,
+}
+
+/// One of an object's versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectVersion {
+    pub info: ObjectInfo,
+    pub version: String,
+    pub latest: bool,
+    /// A delete marker.
+    pub deleted: bool,
 }
 
 /// An object's place within a slot.
@@ -343,6 +438,9 @@ pub struct ObjectInfo {
     pub etag: String,
     /// Seconds since the Unix epoch.
     pub modified: i64,
+    /// `None` for the store's standard one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

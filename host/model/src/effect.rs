@@ -41,6 +41,9 @@ pub enum Action {
     DeleteObject(DeleteObject),
     CreateBucket(CreateBucket),
     SetCors(SetCors),
+    CopyVersions(CopyVersions),
+    SetBucketSetting(SetBucketSetting),
+    ProbeBucket(ProbeBucket),
 }
 
 /// Which capability performs an action.
@@ -78,7 +81,10 @@ impl Action {
             | Self::PutObject(_)
             | Self::DeleteObject(_)
             | Self::CreateBucket(_)
-            | Self::SetCors(_) => CapabilityName::Objects,
+            | Self::SetCors(_)
+            | Self::CopyVersions(_)
+            | Self::SetBucketSetting(_)
+            | Self::ProbeBucket(_) => CapabilityName::Objects,
         }
     }
 
@@ -99,6 +105,9 @@ impl Action {
             Self::DeleteObject(a) => &a.sink.slot,
             Self::CreateBucket(a) => &a.slot,
             Self::SetCors(a) => &a.slot,
+            Self::CopyVersions(a) => &a.sink.slot,
+            Self::SetBucketSetting(a) => &a.slot,
+            Self::ProbeBucket(a) => &a.slot,
         }
     }
 
@@ -110,6 +119,7 @@ impl Action {
             Self::DumpTable(a) => Some(&a.source.slot),
             Self::LoadTable(a) => Some(&a.source.slot),
             Self::CopyObject(a) => Some(&a.source.slot),
+            Self::CopyVersions(a) => Some(&a.source.slot),
             _ => None,
         }
     }
@@ -136,7 +146,8 @@ impl Action {
             Self::CopyTable(a) => Some(a.source.label()),
             Self::DumpTable(a) => Some(a.source.label()),
             Self::LoadTable(a) => Some(a.sink.label()),
-            Self::CopyObject(a) => Some(format!("{}/{}", a.source.bucket, a.source.key)),
+            Self::CopyObject(a) => Some(a.source.label()),
+            Self::CopyVersions(a) => Some(a.source.label()),
             _ => None,
         }
     }
@@ -371,6 +382,13 @@ pub struct Location {
     pub key: String,
 }
 
+impl Location {
+    /// `bucket/key`.
+    pub fn label(&self) -> String {
+        format!("{}/{}", self.bucket, self.key)
+    }
+}
+
 /// Copies one object with its metadata and headers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyObject {
@@ -381,6 +399,35 @@ pub struct CopyObject {
     /// The source's ETag as listed, without quotes; the copy fails where it has changed.
     pub etag: String,
     pub replaces: Replaces,
+    /// The sink's; `None` for the store's standard one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    /// Carry the object's tags over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tags: bool,
+}
+
+/// Copies versions of one object, the oldest first, to a key that has nothing, in a bucket that keeps versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyVersions {
+    pub source: Location,
+    pub sink: Location,
+    pub versions: Vec<VersionCopy>,
+    /// Carry the tags over.
+    pub tags: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionCopy {
+    pub version: String,
+    /// Bytes; 0 for a delete marker.
+    pub size: u64,
+    /// Without quotes; empty for a delete marker.
+    pub etag: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
 }
 
 /// What a write to a key expects to find there; anything else is a conflict.
@@ -412,6 +459,48 @@ pub struct DeleteObject {
 pub struct CreateBucket {
     pub slot: SlotName,
     pub bucket: String,
+}
+
+/// Settings of a bucket that are one document of the S3 API each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BucketSetting {
+    Lifecycle,
+    Tagging,
+    /// JSON; all others are XML.
+    Policy,
+    Encryption,
+    Versioning,
+}
+
+impl BucketSetting {
+    /// Its name in the S3 API's query strings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lifecycle => "lifecycle",
+            Self::Tagging => "tagging",
+            Self::Policy => "policy",
+            Self::Encryption => "encryption",
+            Self::Versioning => "versioning",
+        }
+    }
+}
+
+/// Sets a bucket's setting; `None` takes it away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetBucketSetting {
+    pub slot: SlotName,
+    pub bucket: String,
+    pub name: BucketSetting,
+    pub document: Option<String>,
+}
+
+/// Finds out by an object of the host's own, which is gone again afterwards, what a bucket really does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeBucket {
+    pub slot: SlotName,
+    pub bucket: String,
+    pub prefix: String,
 }
 
 /// Sets all CORS rules of a bucket.

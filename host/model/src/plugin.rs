@@ -5,9 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::capability::{Bucketed, Cursor, FileStat, Listing, ObjectHead, PresignedGet};
+use crate::capability::{
+    Bucketed, Comparison, Cursor, EndpointInfo, FileStat, Listing, ObjectHead, ObjectInfo, Preflight,
+    PreflightAsk, PresignedGet, SettingState, VersionListing,
+};
 use crate::check::Check;
-use crate::effect::{Action, Block, Effect, Evidence, Outcome};
+use crate::effect::{Action, Block, BucketSetting, Effect, Evidence, Outcome};
 use crate::{ConnectionName, Digest, EffectKey, Error, Json, PluginName, Result, SlotName};
 
 /// The kind of an outside thing.
@@ -204,7 +207,36 @@ pub trait StepHost: Send + Sync {
     /// See [`crate::capability::ArchiveReads::blocks`].
     async fn archive_blocks(&self, slot: &str, path: &str, start: u64) -> HostResult<Vec<Block>>;
 
-    async fn list_objects(&self, slot: &str, bucket: &str, prefix: &str) -> HostResult<Box<dyn Listing>>;
+    fn describe_endpoint(&self, slot: &str) -> HostResult<EndpointInfo>;
+    async fn list_objects(
+        &self,
+        slot: &str,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> HostResult<Box<dyn Listing>>;
+    async fn list_versions(
+        &self,
+        slot: &str,
+        bucket: &str,
+        prefix: &str,
+    ) -> HostResult<Box<dyn VersionListing>>;
+    /// One result for each key.
+    async fn stat_objects(
+        &self,
+        slot: &str,
+        bucket: &str,
+        keys: &[String],
+    ) -> HostResult<Vec<Result<Option<ObjectInfo>>>>;
+    /// One result for each pair of slot and place.
+    async fn compare_objects(
+        &self,
+        pairs: &[((String, Bucketed), (String, Bucketed))],
+        deep: bool,
+    ) -> HostResult<Vec<Result<Comparison>>>;
+    async fn bucket_setting(&self, slot: &str, bucket: &str, name: BucketSetting)
+    -> HostResult<SettingState>;
+    async fn cors_preflight(&self, slot: &str, at: &Bucketed, ask: &PreflightAsk) -> HostResult<Preflight>;
     async fn head_object(&self, slot: &str, at: &Bucketed) -> HostResult<Option<ObjectHead>>;
     async fn bucket_exists(&self, slot: &str, bucket: &str) -> HostResult<bool>;
     /// The CORS rules of a bucket as JSON; `None` when it has none.
