@@ -1,12 +1,12 @@
 //! Making a plan: `apply` with effects recorded instead of performed.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use godwit_model::capability::StepScope;
 use godwit_model::effect::{Action, Class, Effect, Outcome, Preparation, SqlUndo};
 use godwit_model::plugin::Mode;
-use godwit_model::{Error, ErrorKind, Result};
+use godwit_model::{EffectKey, Error, ErrorKind, Result};
 use godwit_recipe::{EvalError, Outputs, Step};
 
 use crate::plan::{FORMAT_VERSION, Plan, PlannedEffect, StepPlan, StepPlanStatus};
@@ -25,6 +25,7 @@ pub(crate) struct PlannedStep {
 
 #[derive(Default)]
 struct Recorded {
+    keys: HashSet<EffectKey>,
     effects: Vec<PlannedEffect>,
     transfers: Vec<Transfer>,
     outcomes: VecDeque<Outcome>,
@@ -61,7 +62,7 @@ impl PlannedStep {
             };
             world.touch(&scope.step, &effect.action, sink, &identity);
             let mut recorded = self.lock();
-            if recorded.effects.iter().any(|planned| planned.effect.key == effect.key) {
+            if !recorded.keys.insert(effect.key.clone()) {
                 return Err(Error::plugin(format!(
                     "the plugin asked twice for an effect with key `{}`",
                     effect.key

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::{StreamExt as _, future, stream};
 use godwit_model::capability::{
-    Bucketed, Cursor, FileStat, Listing, ObjectHead, Performed, PlannedFile, PresignedGet, StepScope,
+    Bucketed, Comparison, Cursor, EndpointInfo, FileStat, Listing, ObjectHead, ObjectInfo, ObjectPair,
+    Performed, PlannedFile, Preflight, PreflightAsk, PresignedGet, SettingState, StepScope, VersionListing,
 };
-use godwit_model::effect::{Action, Block, Effect, Evidence, Outcome};
+use godwit_model::effect::{Action, Block, BucketSetting, Effect, Evidence, Outcome};
 use godwit_model::journal::{EffectRecord, EffectStatus};
 use godwit_model::plugin::{
     Access, ConnectionKind, Grant, HostError, HostResult, Level, Limits, Mode, Question, StepHost,
@@ -437,10 +438,82 @@ impl StepHost for Session {
         self.rooms.capabilities.archive_reads.blocks(grant, path, start).await.map_err(for_guest)
     }
 
-    async fn list_objects(&self, slot: &str, bucket: &str, prefix: &str) -> HostResult<Box<dyn Listing>> {
+    fn describe_endpoint(&self, slot: &str) -> HostResult<EndpointInfo> {
+        self.alive()?;
+        let grant = self.readable(slot, ConnectionKind::S3, None)?;
+        self.rooms.capabilities.object_reads.endpoint(grant).map_err(for_guest)
+    }
+
+    async fn list_objects(
+        &self,
+        slot: &str,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> HostResult<Box<dyn Listing>> {
         self.alive()?;
         let grant = self.readable(slot, ConnectionKind::S3, Some(bucket))?;
-        self.rooms.capabilities.object_reads.list(grant, bucket, prefix).await.map_err(for_guest)
+        self.rooms.capabilities.object_reads.list(grant, bucket, prefix, after).await.map_err(for_guest)
+    }
+
+    async fn list_versions(
+        &self,
+        slot: &str,
+        bucket: &str,
+        prefix: &str,
+    ) -> HostResult<Box<dyn VersionListing>> {
+        self.alive()?;
+        let grant = self.readable(slot, ConnectionKind::S3, Some(bucket))?;
+        self.rooms.capabilities.object_reads.versions(grant, bucket, prefix).await.map_err(for_guest)
+    }
+
+    async fn stat_objects(
+        &self,
+        slot: &str,
+        bucket: &str,
+        keys: &[String],
+    ) -> HostResult<Vec<Result<Option<ObjectInfo>>>> {
+        self.alive()?;
+        match self.readable(slot, ConnectionKind::S3, Some(bucket)) {
+            Ok(grant) => Ok(self.rooms.capabilities.object_reads.stat(grant, bucket, keys).await),
+            Err(error) => Ok(vec![Err(error); keys.len()]),
+        }
+    }
+
+    async fn compare_objects(
+        &self,
+        pairs: &[((String, Bucketed), (String, Bucketed))],
+        deep: bool,
+    ) -> HostResult<Vec<Result<Comparison>>> {
+        self.alive()?;
+        let place = |(slot, at): &(String, Bucketed)| -> Result<(Grant, Bucketed)> {
+            Ok((self.readable(slot, ConnectionKind::S3, Some(&at.bucket))?.clone(), at.clone()))
+        };
+        let known = pairs
+            .iter()
+            .map(|(left, right)| Ok(ObjectPair { left: place(left)?, right: place(right)? }))
+            .collect::<Result<Vec<_>>>();
+        match known {
+            Ok(known) => Ok(self.rooms.capabilities.object_reads.compare(&known, deep).await),
+            Err(error) => Ok(vec![Err(error); pairs.len()]),
+        }
+    }
+
+    async fn bucket_setting(
+        &self,
+        slot: &str,
+        bucket: &str,
+        name: BucketSetting,
+    ) -> HostResult<SettingState> {
+        self.alive()?;
+        let grant = self.readable(slot, ConnectionKind::S3, Some(bucket))?;
+        self.rooms.capabilities.object_reads.setting(grant, bucket, name).await.map_err(for_guest)
+    }
+
+    async fn cors_preflight(&self, slot: &str, at: &Bucketed, ask: &PreflightAsk) -> HostResult<Preflight> {
+        self.alive()?;
+        let grant = self.readable(slot, ConnectionKind::S3, Some(&at.bucket))?;
+        self.rooms.capabilities.object_reads.cors_preflight(grant, at, ask).await.map_err(for_guest)
     }
 
     async fn head_object(&self, slot: &str, at: &Bucketed) -> HostResult<Option<ObjectHead>> {

@@ -81,6 +81,14 @@ impl PlannedWorld {
             Action::SetCors(cors) => {
                 touched.buckets.insert((identity.to_owned(), cors.bucket.clone()), step.clone());
             }
+            Action::CopyVersions(copy) => {
+                touched.buckets.insert((identity.to_owned(), copy.sink.bucket.clone()), step.clone());
+            }
+            Action::SetBucketSetting(set) => {
+                touched.buckets.insert((identity.to_owned(), set.bucket.clone()), step.clone());
+            }
+            // Leaves nothing behind.
+            Action::ProbeBucket(_) => {}
         }
     }
 

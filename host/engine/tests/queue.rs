@@ -10,13 +10,14 @@ use godwit_engine::{
 };
 use godwit_journal::MemoryJournal;
 use godwit_model::capability::{
-    ArchiveReads, Bucketed, Capability, Cursor, FileReads, FileStat, Ledger, Listing, ObjectHead,
-    ObjectReads, Performed, PostgresReads, PresignedGet, StepScope, UndoAction,
+    ArchiveReads, Bucketed, Capability, Comparison, Cursor, EndpointInfo, FileReads, FileStat, Ledger,
+    Listing, ObjectHead, ObjectInfo, ObjectPair, ObjectReads, Performed, PostgresReads, Preflight,
+    PreflightAsk, PresignedGet, SettingState, StepScope, UndoAction, VersionListing,
 };
 use godwit_model::check::Check;
 use godwit_model::effect::{
-    Action, Block, Class, Consistency, Content, CopyTable, Done, Effect, Evidence, Preparation, Table,
-    WriteFile,
+    Action, Block, BucketSetting, Class, Consistency, Content, CopyTable, Done, Effect, Evidence,
+    Preparation, Table, WriteFile,
 };
 use godwit_model::journal::{EffectStatus, Journal, RunStatus};
 use godwit_model::plugin::{
@@ -369,7 +370,25 @@ impl ArchiveReads for NoReads {
 
 #[async_trait]
 impl ObjectReads for NoReads {
-    async fn list(&self, _: &Grant, _: &str, _: &str) -> Result<Box<dyn Listing>> {
+    fn endpoint(&self, _: &Grant) -> Result<EndpointInfo> {
+        nothing()
+    }
+    async fn list(&self, _: &Grant, _: &str, _: &str, _: Option<&str>) -> Result<Box<dyn Listing>> {
+        nothing()
+    }
+    async fn versions(&self, _: &Grant, _: &str, _: &str) -> Result<Box<dyn VersionListing>> {
+        nothing()
+    }
+    async fn stat(&self, _: &Grant, _: &str, _: &[String]) -> Vec<Result<Option<ObjectInfo>>> {
+        Vec::new()
+    }
+    async fn compare(&self, _: &[ObjectPair], _: bool) -> Vec<Result<Comparison>> {
+        Vec::new()
+    }
+    async fn setting(&self, _: &Grant, _: &str, _: BucketSetting) -> Result<SettingState> {
+        nothing()
+    }
+    async fn cors_preflight(&self, _: &Grant, _: &Bucketed, _: &PreflightAsk) -> Result<Preflight> {
         nothing()
     }
     async fn head(&self, _: &Grant, _: &Bucketed) -> Result<Option<ObjectHead>> {

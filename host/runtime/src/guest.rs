@@ -256,6 +256,12 @@ fn held(key: &str, action: &Action) -> u64 {
             })
             .sum(),
         Action::CopyObject(a) => (a.source.key.len() + a.sink.key.len()) as u64,
+        Action::CopyVersions(a) => {
+            let versions: usize = a.versions.iter().map(|v| v.version.len() + v.etag.len() + 96).sum();
+            (a.source.key.len() + a.sink.key.len() + versions) as u64
+        }
+        Action::SetBucketSetting(a) => a.document.as_ref().map_or(0, |text| text.len() as u64),
+        Action::ProbeBucket(a) => a.prefix.len() as u64,
         Action::DeleteFile(_)
         | Action::CreateDatabase(_)
         | Action::DeleteObject(_)

@@ -113,10 +113,10 @@ pub struct Walk<'a, H: Host> {
 
 impl<'a, H: Host> Walk<'a, H> {
     pub fn open(host: &H, mapping: &Mapping, filter: &'a Filter, target_exists: bool) -> Result<Self> {
-        let source = host.list_objects(SOURCE, &mapping.source, &mapping.prefix)?;
+        let source = host.list_objects(SOURCE, &mapping.source, &mapping.prefix, None)?;
         let target = match target_exists {
             true => {
-                let pages = host.list_objects(TARGET, &mapping.target, &mapping.target_prefix)?;
+                let pages = host.list_objects(TARGET, &mapping.target, &mapping.target_prefix, None)?;
                 Some(Stream::open(pages, &mapping.target_prefix)?)
             }
             false => None,
@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     fn object(size: u64, etag: &str, modified: i64) -> ObjectInfo {
-        ObjectInfo { key: "k".into(), size, etag: etag.into(), modified }
+        ObjectInfo { key: "k".into(), size, etag: etag.into(), modified, storage_class: None }
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Step for S3ToR2 {
                         location(TARGET, &mapping.target, mapping.target_key(&entry.rest)),
                         entry.size,
                         &entry.etag,
-                        entry.replaces.clone().map_or(Replaces::Nothing, Replaces::Object),
+                        ObjectCopy::onto(entry.replaces.clone().map_or(Replaces::Nothing, Replaces::Object)),
                     )?;
                     batch.push(match &after {
                         Some(key) => effect.after([key]),

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
-use crate::host::{EffectHandle, Host, ObjectSource, RowSource};
+use crate::host::{EffectHandle, Host, ObjectSource, RowSource, VersionSource};
 use crate::types::*;
 use crate::{Manifest, Step, Transform, open_pipe, run_apply, run_selects, run_verify};
 
@@ -119,6 +119,15 @@ impl RowSource for GuestRows {
     }
 }
 
+/// Versions of a listing.
+pub struct GuestVersions(objects::VersionListing);
+
+impl VersionSource for GuestVersions {
+    fn next_page(&mut self) -> Result<Vec<ObjectVersion>> {
+        Ok(self.0.next()?.into_iter().map(Into::into).collect())
+    }
+}
+
 /// Objects of a listing.
 pub struct GuestObjects(objects::Listing);
 
@@ -136,6 +145,7 @@ impl Host for GuestHost {
     type Effect = GuestEffect;
     type Rows = GuestRows;
     type Objects = GuestObjects;
+    type Versions = GuestVersions;
 
     fn mode(&self) -> Mode {
         match context::mode() {
@@ -306,8 +316,56 @@ impl Host for GuestHost {
         made(archive::seal(slot, key, path, &pieces))
     }
 
-    fn list_objects(&self, slot: &str, bucket: &str, prefix: &str) -> Result<GuestObjects> {
-        Ok(GuestObjects(objects::list(slot, bucket, prefix)?))
+    fn describe_endpoint(&self, slot: &str) -> Result<Endpoint> {
+        let found = objects::describe_endpoint(slot)?;
+        Ok(Endpoint {
+            vendor: found.vendor,
+            tags: found.tags,
+            versions: found.versions,
+            storage_classes: found.storage_classes,
+            max_object: found.max_object,
+            max_key: found.max_key,
+        })
+    }
+
+    fn list_objects(
+        &self,
+        slot: &str,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<GuestObjects> {
+        Ok(GuestObjects(objects::list(slot, bucket, prefix, after)?))
+    }
+
+    fn list_versions(&self, slot: &str, bucket: &str, prefix: &str) -> Result<GuestVersions> {
+        Ok(GuestVersions(objects::versions(slot, bucket, prefix)?))
+    }
+
+    fn stat_objects(&self, slot: &str, bucket: &str, keys: &[&str]) -> Vec<Result<Option<ObjectInfo>>> {
+        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        let found = objects::stat(slot, bucket, &keys);
+        found.into_iter().map(|one| Ok(one?.map(Into::into))).collect()
+    }
+
+    fn compare_objects(&self, pairs: &[(Location, Location)], deep: bool) -> Vec<Result<Comparison>> {
+        let pairs: Vec<(objects::Location, objects::Location)> =
+            pairs.iter().map(|(left, right)| (left.clone().into(), right.clone().into())).collect();
+        let found = objects::compare(&pairs, deep);
+        found.into_iter().map(|one| Ok(one?.into())).collect()
+    }
+
+    fn bucket_setting(&self, slot: &str, bucket: &str, name: BucketSetting) -> Result<Setting> {
+        Ok(match objects::setting(slot, bucket, name.into())? {
+            objects::SettingState::Document(text) => Setting::Document(text),
+            objects::SettingState::Absent => Setting::Absent,
+            objects::SettingState::Unsupported(why) => Setting::Unsupported(why),
+        })
+    }
+
+    fn cors_preflight(&self, slot: &str, bucket: &str, key: &str, ask: &PreflightAsk) -> Result<Preflight> {
+        let answer = objects::cors_preflight(slot, bucket, key, &ask.origin, &ask.method, &ask.headers)?;
+        Ok(Preflight { status: answer.status, headers: answer.headers })
     }
 
     fn head_object(&self, slot: &str, bucket: &str, key: &str) -> Result<Option<ObjectHead>> {
@@ -338,9 +396,35 @@ impl Host for GuestHost {
         sink: Location,
         size: u64,
         etag: &str,
-        replaces: Replaces,
+        copy: ObjectCopy,
     ) -> Result<GuestEffect> {
-        made(objects::copy(key, &source.into(), &sink.into(), size, etag, &replaces.into()))
+        let options = objects::CopyOptions {
+            replaces: copy.replaces.into(),
+            storage_class: copy.storage_class,
+            tags: copy.tags,
+        };
+        made(objects::copy(key, &source.into(), &sink.into(), size, etag, &options))
+    }
+
+    fn copy_versions(
+        &self,
+        key: &str,
+        source: Location,
+        sink: Location,
+        versions: Vec<VersionCopy>,
+        tags: bool,
+    ) -> Result<GuestEffect> {
+        let versions: Vec<objects::VersionCopy> = versions
+            .into_iter()
+            .map(|version| objects::VersionCopy {
+                version: version.version,
+                size: version.size,
+                etag: version.etag,
+                deleted: version.deleted,
+                storage_class: version.storage_class,
+            })
+            .collect();
+        made(objects::copy_versions(key, &source.into(), &sink.into(), &versions, tags))
     }
 
     fn put_object(
@@ -375,6 +459,21 @@ impl Host for GuestHost {
             })
             .collect();
         made(objects::set_cors(slot, key, bucket, &rules))
+    }
+
+    fn set_bucket_setting(
+        &self,
+        slot: &str,
+        key: &str,
+        bucket: &str,
+        name: BucketSetting,
+        document: Option<&str>,
+    ) -> Result<GuestEffect> {
+        made(objects::set_setting(slot, key, bucket, name.into(), document))
+    }
+
+    fn probe_bucket(&self, slot: &str, key: &str, bucket: &str, prefix: &str) -> Result<GuestEffect> {
+        made(objects::probe(slot, key, bucket, prefix))
     }
 }
 
@@ -508,7 +607,48 @@ impl From<Piece> for archive::Piece {
 
 impl From<objects::Object> for ObjectInfo {
     fn from(object: objects::Object) -> Self {
-        Self { key: object.key, size: object.size, etag: object.etag, modified: object.modified }
+        Self {
+            key: object.key,
+            size: object.size,
+            etag: object.etag,
+            modified: object.modified,
+            storage_class: object.storage_class,
+        }
+    }
+}
+
+impl From<objects::ObjectVersion> for ObjectVersion {
+    fn from(found: objects::ObjectVersion) -> Self {
+        Self {
+            info: found.object.into(),
+            version: found.version,
+            latest: found.latest,
+            deleted: found.deleted,
+        }
+    }
+}
+
+impl From<objects::Comparison> for Comparison {
+    fn from(found: objects::Comparison) -> Self {
+        let likeness = match found.likeness {
+            objects::Likeness::Same => Likeness::Same,
+            objects::Likeness::Differs => Likeness::Differs,
+            objects::Likeness::MissingLeft => Likeness::MissingLeft,
+            objects::Likeness::MissingRight => Likeness::MissingRight,
+        };
+        Self { likeness, by: found.by, detail: found.detail }
+    }
+}
+
+impl From<BucketSetting> for objects::BucketSetting {
+    fn from(name: BucketSetting) -> Self {
+        match name {
+            BucketSetting::Lifecycle => Self::Lifecycle,
+            BucketSetting::Tagging => Self::Tagging,
+            BucketSetting::Policy => Self::Policy,
+            BucketSetting::Encryption => Self::Encryption,
+            BucketSetting::Versioning => Self::Versioning,
+        }
     }
 }
 

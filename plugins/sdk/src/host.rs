@@ -18,6 +18,7 @@ pub trait Host {
     type Effect: EffectHandle;
     type Rows: RowSource;
     type Objects: ObjectSource;
+    type Versions: VersionSource;
 
     fn mode(&self) -> Mode;
     fn log(&self, level: Level, message: &str);
@@ -76,7 +77,22 @@ pub trait Host {
     /// See `archive.seal` in the WIT.
     fn seal_archive(&self, slot: &str, key: &str, path: &str, pieces: Vec<Piece>) -> Result<Self::Effect>;
 
-    fn list_objects(&self, slot: &str, bucket: &str, prefix: &str) -> Result<Self::Objects>;
+    fn describe_endpoint(&self, slot: &str) -> Result<Endpoint>;
+    /// From the first key after `after` on.
+    fn list_objects(
+        &self,
+        slot: &str,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<Self::Objects>;
+    fn list_versions(&self, slot: &str, bucket: &str, prefix: &str) -> Result<Self::Versions>;
+    /// One result for each key.
+    fn stat_objects(&self, slot: &str, bucket: &str, keys: &[&str]) -> Vec<Result<Option<ObjectInfo>>>;
+    /// One result for each pair.
+    fn compare_objects(&self, pairs: &[(Location, Location)], deep: bool) -> Vec<Result<Comparison>>;
+    fn bucket_setting(&self, slot: &str, bucket: &str, name: BucketSetting) -> Result<Setting>;
+    fn cors_preflight(&self, slot: &str, bucket: &str, key: &str, ask: &PreflightAsk) -> Result<Preflight>;
     fn head_object(&self, slot: &str, bucket: &str, key: &str) -> Result<Option<ObjectHead>>;
     fn bucket_exists(&self, slot: &str, bucket: &str) -> Result<bool>;
     /// The rules as a JSON array.
@@ -89,7 +105,16 @@ pub trait Host {
         sink: Location,
         size: u64,
         etag: &str,
-        replaces: Replaces,
+        copy: ObjectCopy,
+    ) -> Result<Self::Effect>;
+    /// The oldest version first.
+    fn copy_versions(
+        &self,
+        key: &str,
+        source: Location,
+        sink: Location,
+        versions: Vec<VersionCopy>,
+        tags: bool,
     ) -> Result<Self::Effect>;
     fn put_object(
         &self,
@@ -102,12 +127,29 @@ pub trait Host {
     fn delete_object(&self, key: &str, sink: Location, etag: &str) -> Result<Self::Effect>;
     fn create_bucket(&self, slot: &str, key: &str, bucket: &str) -> Result<Self::Effect>;
     fn set_cors(&self, slot: &str, key: &str, bucket: &str, rules: &[CorsRule]) -> Result<Self::Effect>;
+    /// `None` takes the setting away.
+    fn set_bucket_setting(
+        &self,
+        slot: &str,
+        key: &str,
+        bucket: &str,
+        name: BucketSetting,
+        document: Option<&str>,
+    ) -> Result<Self::Effect>;
+    /// See `objects.probe` in the WIT.
+    fn probe_bucket(&self, slot: &str, key: &str, bucket: &str, prefix: &str) -> Result<Self::Effect>;
 }
 
 /// Rows of a query, page by page.
 pub trait RowSource {
     /// The next page; empty at the end.
     fn next_page(&mut self) -> Result<Vec<String>>;
+}
+
+/// Versions of a listing, page by page.
+pub trait VersionSource {
+    /// The next page; empty at the end.
+    fn next_page(&mut self) -> Result<Vec<ObjectVersion>>;
 }
 
 /// Objects of a listing, page by page.

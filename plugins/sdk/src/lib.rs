@@ -86,7 +86,7 @@ pub use transform::{Column, Shape, TableShape, Transform, open_pipe, run_selects
 
 /// What a plugin needs, for `use godwit_sdk::prelude::*`.
 pub mod prelude {
-    pub use crate::host::{EffectHandle, Host, HostExt, ObjectSource, RowSource};
+    pub use crate::host::{EffectHandle, Host, HostExt, ObjectSource, RowSource, VersionSource};
     pub use crate::types::*;
     pub use crate::{Column, Shape, Step, TableShape, Transform};
     pub use schemars::JsonSchema;

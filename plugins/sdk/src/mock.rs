@@ -39,11 +39,14 @@ pub enum Request {
     DumpTable { source: Table, sink: RowsFile, options: CopyOptions },
     LoadTable { source: RowsFile, block: Option<Block>, sink: Table },
     SealArchive { slot: String, path: String, pieces: Vec<Piece> },
-    CopyObject { source: Location, sink: Location, size: u64, etag: String, replaces: Replaces },
+    CopyObject { source: Location, sink: Location, size: u64, etag: String, copy: ObjectCopy },
+    CopyVersions { source: Location, sink: Location, versions: Vec<VersionCopy>, tags: bool },
     PutObject { sink: Location, content: Vec<u8>, content_type: Option<String>, replaces: Replaces },
     DeleteObject { sink: Location, etag: String },
     CreateBucket { slot: String, bucket: String },
     SetCors { slot: String, bucket: String, rules: Vec<CorsRule> },
+    SetBucketSetting { slot: String, bucket: String, name: BucketSetting, document: Option<String> },
+    ProbeBucket { slot: String, bucket: String, prefix: String },
 }
 
 /// An effect as it was submitted.
@@ -62,6 +65,7 @@ pub struct MockObject {
     pub modified: i64,
     pub headers: Vec<(String, String)>,
     pub metadata: Vec<(String, String)>,
+    pub storage_class: Option<String>,
 }
 
 impl MockObject {
@@ -69,7 +73,7 @@ impl MockObject {
     pub fn new(content: impl Into<Vec<u8>>) -> Self {
         let content = content.into();
         let etag = etag(&content);
-        Self { content, etag, modified: 0, headers: Vec::new(), metadata: Vec::new() }
+        Self { content, etag, modified: 0, headers: Vec::new(), metadata: Vec::new(), storage_class: None }
     }
 }
 
@@ -85,6 +89,9 @@ fn etag(content: &[u8]) -> String {
 struct Bucket {
     objects: BTreeMap<String, MockObject>,
     cors: Option<String>,
+    settings: BTreeMap<BucketSetting, String>,
+    /// As a listing gives them.
+    versions: Vec<ObjectVersion>,
 }
 
 /// What the journal knows of an effect.
@@ -99,6 +106,7 @@ struct World {
     /// Planned states of files; `None` is a planned deletion.
     overlay: BTreeMap<(String, String), Option<Vec<u8>>>,
     buckets: BTreeMap<(String, String), Bucket>,
+    endpoints: BTreeMap<String, Endpoint>,
     memos: BTreeMap<String, String>,
     /// `None`: the slot isn't granted. A slot without an entry is granted for writing.
     grants: BTreeMap<String, Option<Granted>>,
@@ -245,6 +253,35 @@ impl MockHost {
     /// The real content of a file; a plan doesn't change it.
     pub fn file(&self, slot: &str, path: &str) -> Option<Vec<u8>> {
         self.world.borrow().files.get(&(slot.to_owned(), path.to_owned())).cloned()
+    }
+
+    /// Sets a setting of a bucket, and makes the bucket where it isn't there.
+    pub fn with_setting(self, slot: &str, bucket: &str, name: BucketSetting, document: &str) -> Self {
+        let mut world = self.world.borrow_mut();
+        let held = world.buckets.entry((slot.to_owned(), bucket.to_owned())).or_default();
+        held.settings.insert(name, document.to_owned());
+        drop(world);
+        self
+    }
+
+    /// The versions that a listing of a bucket gives, in this order; makes the bucket where it isn't there.
+    pub fn with_versions(self, slot: &str, bucket: &str, versions: Vec<ObjectVersion>) -> Self {
+        let mut world = self.world.borrow_mut();
+        world.buckets.entry((slot.to_owned(), bucket.to_owned())).or_default().versions = versions;
+        drop(world);
+        self
+    }
+
+    /// What is known of the endpoint behind a slot; without it, one that can do everything.
+    pub fn with_endpoint(self, slot: &str, endpoint: Endpoint) -> Self {
+        self.world.borrow_mut().endpoints.insert(slot.to_owned(), endpoint);
+        self
+    }
+
+    /// A bucket's setting.
+    pub fn setting(&self, slot: &str, bucket: &str, name: BucketSetting) -> Option<String> {
+        let world = self.world.borrow();
+        world.buckets.get(&(slot.to_owned(), bucket.to_owned()))?.settings.get(&name).cloned()
     }
 
     /// The object at a key.

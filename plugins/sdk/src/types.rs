@@ -247,6 +247,108 @@ pub struct ObjectInfo {
     pub size: u64,
     pub etag: String,
     pub modified: i64,
+    /// `None` for the store's standard one.
+    pub storage_class: Option<String>,
+}
+
+/// `objects.object-version` of the WIT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectVersion {
+    pub info: ObjectInfo,
+    pub version: String,
+    pub latest: bool,
+    /// A delete marker.
+    pub deleted: bool,
+}
+
+/// `objects.version-copy` of the WIT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionCopy {
+    pub version: String,
+    pub size: u64,
+    pub etag: String,
+    pub deleted: bool,
+    pub storage_class: Option<String>,
+}
+
+/// `objects.endpoint` of the WIT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub vendor: String,
+    pub tags: bool,
+    pub versions: bool,
+    pub storage_classes: bool,
+    /// Bytes.
+    pub max_object: u64,
+    /// Bytes.
+    pub max_key: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likeness {
+    Same,
+    Differs,
+    MissingLeft,
+    MissingRight,
+}
+
+/// `objects.comparison` of the WIT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    pub likeness: Likeness,
+    pub by: String,
+    pub detail: Option<String>,
+}
+
+/// Settings of a bucket that are one document of the S3 API each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BucketSetting {
+    Lifecycle,
+    Tagging,
+    Policy,
+    Encryption,
+    Versioning,
+}
+
+/// `objects.setting-state` of the WIT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    Document(String),
+    Absent,
+    /// Why the store says that it has no such setting.
+    Unsupported(String),
+}
+
+/// A browser's preflight request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreflightAsk {
+    pub origin: String,
+    pub method: String,
+    pub headers: Vec<String>,
+}
+
+/// `objects.preflight` of the WIT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preflight {
+    pub status: u16,
+    /// The answer's CORS headers, by lower-case name.
+    pub headers: Vec<(String, String)>,
+}
+
+/// How an object is copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ObjectCopy {
+    pub replaces: Replaces,
+    pub storage_class: Option<String>,
+    pub tags: bool,
+}
+
+impl ObjectCopy {
+    /// With tags, in the standard storage class.
+    pub fn onto(replaces: Replaces) -> Self {
+        Self { replaces, storage_class: None, tags: true }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -276,7 +378,7 @@ pub enum Replaces {
     Object(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CorsRule {
     pub allowed_origins: Vec<String>,
     pub allowed_methods: Vec<String>,

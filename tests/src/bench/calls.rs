@@ -4,8 +4,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use godwit_model::capability::{Bucketed, Cursor, FileStat, Listing, ObjectHead, PresignedGet};
-use godwit_model::effect::{Action, Block, Effect, Evidence, Outcome};
+use godwit_model::capability::{
+    Bucketed, Comparison, Cursor, EndpointInfo, FileStat, Listing, ObjectHead, ObjectInfo, Preflight,
+    PreflightAsk, PresignedGet, SettingState, VersionListing,
+};
+use godwit_model::effect::{Action, Block, BucketSetting, Effect, Evidence, Outcome};
 use godwit_model::plugin::{
     Access, ConnectionKind, Grant, HostResult, Level, Limits, Mode, Plugin, Question, StepHost,
 };
@@ -158,7 +161,34 @@ impl StepHost for NoHost {
     async fn archive_blocks(&self, _: &str, _: &str, _: u64) -> HostResult<Vec<Block>> {
         nothing()
     }
-    async fn list_objects(&self, _: &str, _: &str, _: &str) -> HostResult<Box<dyn Listing>> {
+    fn describe_endpoint(&self, _: &str) -> HostResult<EndpointInfo> {
+        nothing()
+    }
+    async fn list_objects(&self, _: &str, _: &str, _: &str, _: Option<&str>) -> HostResult<Box<dyn Listing>> {
+        nothing()
+    }
+    async fn list_versions(&self, _: &str, _: &str, _: &str) -> HostResult<Box<dyn VersionListing>> {
+        nothing()
+    }
+    async fn stat_objects(
+        &self,
+        _: &str,
+        _: &str,
+        _: &[String],
+    ) -> HostResult<Vec<Result<Option<ObjectInfo>>>> {
+        nothing()
+    }
+    async fn compare_objects(
+        &self,
+        _: &[((String, Bucketed), (String, Bucketed))],
+        _: bool,
+    ) -> HostResult<Vec<Result<Comparison>>> {
+        nothing()
+    }
+    async fn bucket_setting(&self, _: &str, _: &str, _: BucketSetting) -> HostResult<SettingState> {
+        nothing()
+    }
+    async fn cors_preflight(&self, _: &str, _: &Bucketed, _: &PreflightAsk) -> HostResult<Preflight> {
         nothing()
     }
     async fn head_object(&self, _: &str, _: &Bucketed) -> HostResult<Option<ObjectHead>> {

@@ -23,6 +23,7 @@ mod step {
             "godwit:plugin/effects.effect": crate::guest::Pending,
             "godwit:plugin/postgres.cursor": super::imports::Rows,
             "godwit:plugin/objects.listing": super::imports::Objects,
+            "godwit:plugin/objects.version-listing": super::imports::Versions,
         },
         trappable_error_type: {
             "godwit:plugin/types.error" => crate::failure::Trouble,

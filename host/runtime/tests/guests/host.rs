@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use godwit_model::capability::{Bucketed, Cursor, FileStat, Listing, ObjectHead, ObjectInfo, PresignedGet};
-use godwit_model::effect::{Action, Block, Effect, Evidence, Outcome};
+use godwit_model::capability::{
+    Bucketed, Comparison, Cursor, EndpointInfo, FileStat, Likeness, Listing, ObjectHead, ObjectInfo,
+    ObjectVersion, Preflight, PreflightAsk, PresignedGet, SettingState, VersionListing,
+};
+use godwit_model::effect::{Action, Block, BucketSetting, Effect, Evidence, Outcome};
 use godwit_model::plugin::{
     Access, ConnectionKind, Grant, HostError, HostResult, Level, Mode, Question, StepHost,
 };
@@ -192,7 +195,79 @@ impl StepHost for MockHost {
         Ok(self.stat_file(slot, path).await?.into_iter().collect())
     }
 
-    async fn list_objects(&self, slot: &str, _bucket: &str, _prefix: &str) -> HostResult<Box<dyn Listing>> {
+    fn describe_endpoint(&self, slot: &str) -> HostResult<EndpointInfo> {
+        self.check(slot)?;
+        Ok(EndpointInfo {
+            vendor: "generic".to_owned(),
+            tags: true,
+            versions: true,
+            storage_classes: true,
+            max_object: 5 << 40,
+            max_key: 1024,
+        })
+    }
+
+    async fn list_versions(
+        &self,
+        slot: &str,
+        _bucket: &str,
+        _prefix: &str,
+    ) -> HostResult<Box<dyn VersionListing>> {
+        self.check(slot)?;
+        let version =
+            ObjectVersion { info: object(), version: "v1".to_owned(), latest: true, deleted: false };
+        Ok(Box::new(Pages(vec![vec![version]])))
+    }
+
+    async fn stat_objects(
+        &self,
+        slot: &str,
+        _bucket: &str,
+        keys: &[String],
+    ) -> HostResult<Vec<Result<Option<ObjectInfo>>>> {
+        self.check(slot)?;
+        let stat = |key: &String| match key.as_str() {
+            "key" => Ok(Some(object())),
+            _ => Err(Error::missing("not this one")),
+        };
+        Ok(keys.iter().map(stat).collect())
+    }
+
+    async fn compare_objects(
+        &self,
+        pairs: &[((String, Bucketed), (String, Bucketed))],
+        deep: bool,
+    ) -> HostResult<Vec<Result<Comparison>>> {
+        let compare = |((_, left), (_, right)): &((String, Bucketed), (String, Bucketed))| Comparison {
+            likeness: Likeness::Differs,
+            by: if deep { "content" } else { "size" }.to_owned(),
+            detail: Some(format!("{} and {}", left.key, right.key)),
+        };
+        Ok(pairs.iter().map(|pair| Ok(compare(pair))).collect())
+    }
+
+    async fn bucket_setting(
+        &self,
+        slot: &str,
+        _bucket: &str,
+        name: BucketSetting,
+    ) -> HostResult<SettingState> {
+        self.check(slot).map(|()| SettingState::Unsupported(name.name().to_owned()))
+    }
+
+    async fn cors_preflight(&self, slot: &str, _at: &Bucketed, ask: &PreflightAsk) -> HostResult<Preflight> {
+        self.check(slot)?;
+        let headers = vec![("access-control-allow-origin".to_owned(), ask.origin.clone())];
+        Ok(Preflight { status: 200, headers })
+    }
+
+    async fn list_objects(
+        &self,
+        slot: &str,
+        _bucket: &str,
+        _prefix: &str,
+        _after: Option<&str>,
+    ) -> HostResult<Box<dyn Listing>> {
         self.check(slot)?;
         Ok(Box::new(Pages(vec![vec![object()]])))
     }
@@ -221,11 +296,18 @@ impl StepHost for MockHost {
 }
 
 fn object() -> ObjectInfo {
-    ObjectInfo { key: "key".to_owned(), size: 5, etag: "etag".to_owned(), modified: -1 }
+    ObjectInfo { key: "key".to_owned(), size: 5, etag: "etag".to_owned(), modified: -1, storage_class: None }
 }
 
 /// Pages that are there already.
 struct Pages<T>(Vec<Vec<T>>);
+
+#[async_trait]
+impl VersionListing for Pages<ObjectVersion> {
+    async fn next(&mut self) -> Result<Vec<ObjectVersion>> {
+        Ok(self.0.pop().unwrap_or_default())
+    }
+}
 
 #[async_trait]
 impl Cursor for Pages<String> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use godwit_model::check::Verdict;
-use godwit_model::effect::{Action, Block, Compression, Execution, Piece, Replaces, SqlUndo};
+use godwit_model::effect::{Action, Block, BucketSetting, Compression, Execution, Piece, Replaces, SqlUndo};
 use godwit_model::plugin::{ConnectionKind, Level, Limits, Mode, Pipe, Plugin, PluginKind};
 use godwit_model::{Error, ErrorKind, Fault, Json, Result};
 use godwit_runtime::{Runtime, Version};
@@ -80,13 +80,19 @@ async fn echo_step() {
         "exists true",
         r#"cors Some("[]")"#,
         "presigned 200 5 abc",
+        "endpoint generic true 1024",
+        r#"versions [("key", "v1", true, false)] 0"#,
+        r#"stat [Ok(Some(5)), Err(Error::Missing("not this one"))]"#,
+        r#"compare Likeness::Differs content Some("a and b")"#,
+        r#"setting SettingState::Unsupported("lifecycle")"#,
+        r#"preflight 200 [("access-control-allow-origin", "https://app.example.com")]"#,
         "blocks [(7, 99)]",
         r#"answer Ok(["{\"asked\":\"one\"}"])"#,
         r#"answer Err(Error::Denied("not this one"))"#,
     ];
     assert_eq!(&seen[..expect.len()], expect);
     let outcomes: Vec<_> = seen.iter().filter(|line| line.starts_with("outcome")).collect();
-    assert_eq!(outcomes.len(), 14);
+    assert_eq!(outcomes.len(), 17);
     assert!(outcomes.contains(&&r#"outcome write Ok("{\"did\":\"write\"}")"#), "{outcomes:?}");
     let refused = r#"outcome delete Err(Error::Unavailable("the disk is away (EIO); plug it in"))"#;
     assert!(outcomes.contains(&&refused), "{outcomes:?}");
@@ -94,7 +100,7 @@ async fn echo_step() {
     assert_eq!(seen[seen.len() - 1], "observed 4");
 
     let effects = host.effects();
-    assert_eq!(effects.len(), 14);
+    assert_eq!(effects.len(), 17);
     let by_key = |key: &str| effects.iter().find(|effect| effect.key.as_str() == key).unwrap();
     let Action::ExecuteSql(index) = &by_key("index").action else { panic!("not SQL") };
     assert!(index.data_dependent);
@@ -111,6 +117,14 @@ async fn echo_step() {
     assert_eq!(write.content.bytes.as_deref(), Some(b"content".as_slice()));
     let Action::PutObject(put) = &by_key("put").action else { panic!("not an object") };
     assert_eq!(put.replaces, Replaces::Object { etag: "old".to_owned() });
+    let Action::CopyObject(copy) = &by_key("copy object").action else { panic!("not an object") };
+    assert_eq!((copy.storage_class.as_deref(), copy.tags), (Some("GLACIER"), true));
+    let Action::CopyVersions(copy) = &by_key("versions").action else { panic!("no versions") };
+    assert_eq!((copy.versions[0].version.as_str(), copy.versions[0].size, copy.tags), ("v1", 7, true));
+    let Action::SetBucketSetting(set) = &by_key("setting").action else { panic!("no setting") };
+    assert_eq!((set.name, set.document.as_deref()), (BucketSetting::Policy, Some("{}")));
+    let Action::ProbeBucket(probe) = &by_key("probe").action else { panic!("no probe") };
+    assert_eq!(probe.prefix, "pre/");
     let Action::SetCors(cors) = &by_key("cors").action else { panic!("not CORS") };
     assert_eq!(cors.rules[0].max_age, Some(60));
     let Action::CopyTable(copy) = &by_key("copy table").action else { panic!("not a table") };

@@ -336,6 +336,12 @@ impl RowSource for NativeRows {
 
 pub struct NoObjects;
 
+impl VersionSource for NoObjects {
+    fn next_page(&mut self) -> Result<Vec<ObjectVersion>> {
+        Ok(Vec::new())
+    }
+}
+
 impl ObjectSource for NoObjects {
     fn next_page(&mut self) -> Result<Vec<ObjectInfo>> {
         Ok(Vec::new())
@@ -350,6 +356,7 @@ impl Host for NativeHost {
     type Effect = NativeEffect;
     type Rows = NativeRows;
     type Objects = NoObjects;
+    type Versions = NoObjects;
 
     fn mode(&self) -> Mode {
         self.mode.get()
@@ -540,7 +547,57 @@ impl Host for NativeHost {
         not_here("archive")
     }
 
-    fn list_objects(&self, _: &str, _: &str, _: &str) -> Result<NoObjects> {
+    fn describe_endpoint(&self, _: &str) -> Result<Endpoint> {
+        not_here("objects")
+    }
+
+    fn list_objects(&self, _: &str, _: &str, _: &str, _: Option<&str>) -> Result<NoObjects> {
+        not_here("objects")
+    }
+
+    fn list_versions(&self, _: &str, _: &str, _: &str) -> Result<NoObjects> {
+        not_here("objects")
+    }
+
+    fn stat_objects(&self, _: &str, _: &str, _: &[&str]) -> Vec<Result<Option<ObjectInfo>>> {
+        vec![not_here("objects")]
+    }
+
+    fn compare_objects(&self, _: &[(Location, Location)], _: bool) -> Vec<Result<Comparison>> {
+        vec![not_here("objects")]
+    }
+
+    fn bucket_setting(&self, _: &str, _: &str, _: BucketSetting) -> Result<Setting> {
+        not_here("objects")
+    }
+
+    fn cors_preflight(&self, _: &str, _: &str, _: &str, _: &PreflightAsk) -> Result<Preflight> {
+        not_here("objects")
+    }
+
+    fn copy_versions(
+        &self,
+        _: &str,
+        _: Location,
+        _: Location,
+        _: Vec<VersionCopy>,
+        _: bool,
+    ) -> Result<NativeEffect> {
+        not_here("objects")
+    }
+
+    fn set_bucket_setting(
+        &self,
+        _: &str,
+        _: &str,
+        _: &str,
+        _: BucketSetting,
+        _: Option<&str>,
+    ) -> Result<NativeEffect> {
+        not_here("objects")
+    }
+
+    fn probe_bucket(&self, _: &str, _: &str, _: &str, _: &str) -> Result<NativeEffect> {
         not_here("objects")
     }
 
@@ -567,7 +624,7 @@ impl Host for NativeHost {
         _: Location,
         _: u64,
         _: &str,
-        _: Replaces,
+        _: ObjectCopy,
     ) -> Result<NativeEffect> {
         not_here("objects")
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Journalled, MockHost, MockObject, Query, Request, Submitted, World};
-use crate::host::{EffectHandle, Host, ObjectSource, RowSource};
+use crate::host::{EffectHandle, Host, ObjectSource, RowSource, VersionSource};
 use crate::types::*;
 
 /// An effect that was made on the mock.
@@ -35,6 +35,12 @@ impl RowSource for MockPages<String> {
 
 impl ObjectSource for MockPages<ObjectInfo> {
     fn next_page(&mut self) -> Result<Vec<ObjectInfo>> {
+        Ok(self.pages.next().unwrap_or_default())
+    }
+}
+
+impl VersionSource for MockPages<ObjectVersion> {
+    fn next_page(&mut self) -> Result<Vec<ObjectVersion>> {
         Ok(self.pages.next().unwrap_or_default())
     }
 }
@@ -130,7 +136,7 @@ impl World {
                     .remove(&(slot.clone(), path.clone()))
                     .ok_or_else(|| Error::Missing(format!("there is no file `{path}` in slot `{slot}`")))?;
             }
-            Request::CopyObject { source, sink, size, etag, replaces } => {
+            Request::CopyObject { source, sink, size, etag, copy } => {
                 let object = self.bucket(&source.slot, &source.bucket)?.objects.get(&source.key).cloned();
                 let object = object.filter(|object| object.etag == *etag).ok_or_else(|| {
                     Error::Conflict(format!("object `{}` has changed since it was listed", source.key))
@@ -140,7 +146,30 @@ impl World {
                     bytes: *size,
                     digest: format!("fnv:{}", object.etag),
                 });
-                self.put(sink, object, replaces)?;
+                let object = MockObject { storage_class: copy.storage_class.clone(), ..object };
+                self.put(sink, object, &copy.replaces)?;
+            }
+            Request::CopyVersions { source, sink, versions, .. } => {
+                let newest = versions.last().filter(|version| !version.deleted);
+                let bytes = newest.map_or(0, |version| version.size);
+                let digest = newest.map_or_else(String::new, |version| format!("fnv:{}", version.etag));
+                self.evidence.entry(key.to_owned()).or_insert(Evidence { items: 1, bytes, digest });
+                let object = self.bucket(&source.slot, &source.bucket)?.objects.get(&source.key).cloned();
+                if let Some(object) = object {
+                    self.put(sink, object, &Replaces::Nothing)?;
+                }
+            }
+            Request::SetBucketSetting { slot, bucket, name, document } => {
+                let settings = &mut self.bucket_mut(slot, bucket)?.settings;
+                match document {
+                    Some(document) => settings.insert(*name, document.clone()),
+                    None => settings.remove(name),
+                };
+            }
+            Request::ProbeBucket { slot, bucket, .. } => {
+                self.bucket(slot, bucket)?;
+                return Ok(r#"{"presigned_put":200,"presigned_get":200,"content_kept":true,"conditions_honoured":true}"#
+                    .to_owned());
             }
             Request::PutObject { sink, content, content_type, replaces } => {
                 let mut object = MockObject::new(content.clone());
@@ -218,6 +247,7 @@ impl Host for MockHost {
     type Effect = MockEffect;
     type Rows = MockPages<String>;
     type Objects = MockPages<ObjectInfo>;
+    type Versions = MockPages<ObjectVersion>;
 
     fn mode(&self) -> Mode {
         self.mode.get()
@@ -477,13 +507,100 @@ impl Host for MockHost {
         self.effect(&[(slot, true)], key, request)
     }
 
-    fn list_objects(&self, slot: &str, bucket: &str, prefix: &str) -> Result<MockPages<ObjectInfo>> {
+    fn describe_endpoint(&self, slot: &str) -> Result<Endpoint> {
+        let world = self.world.borrow();
+        world.may(slot, false)?;
+        Ok(world.endpoints.get(slot).cloned().unwrap_or_else(|| Endpoint {
+            vendor: "generic".to_owned(),
+            tags: true,
+            versions: true,
+            storage_classes: true,
+            max_object: 5 << 40,
+            max_key: 1024,
+        }))
+    }
+
+    fn list_versions(&self, slot: &str, bucket: &str, prefix: &str) -> Result<MockPages<ObjectVersion>> {
+        let world = self.world.borrow();
+        let versions = &world.bucket(slot, bucket)?.versions;
+        let below: Vec<ObjectVersion> =
+            versions.iter().filter(|version| version.info.key.starts_with(prefix)).cloned().collect();
+        Ok(MockPages::new(&below, self.page))
+    }
+
+    fn stat_objects(&self, slot: &str, bucket: &str, keys: &[&str]) -> Vec<Result<Option<ObjectInfo>>> {
+        let world = self.world.borrow();
+        keys.iter()
+            .map(|key| {
+                let objects = &world.bucket(slot, bucket)?.objects;
+                Ok(objects.get(*key).map(|object| info(key, object)))
+            })
+            .collect()
+    }
+
+    fn compare_objects(&self, pairs: &[(Location, Location)], deep: bool) -> Vec<Result<Comparison>> {
+        let world = self.world.borrow();
+        let object = |at: &Location| -> Result<Option<MockObject>> {
+            Ok(world.bucket(&at.slot, &at.bucket)?.objects.get(&at.key).cloned())
+        };
+        let by = if deep { "content" } else { "fnv" };
+        let compare = |left: &Location, right: &Location| -> Result<Comparison> {
+            let (likeness, detail) = match (object(left)?, object(right)?) {
+                (None, _) => (Likeness::MissingLeft, None),
+                (_, None) => (Likeness::MissingRight, None),
+                (Some(left), Some(right)) if left.content == right.content => (Likeness::Same, None),
+                (Some(left), Some(right)) => {
+                    (Likeness::Differs, Some(format!("{} and {}", left.etag, right.etag)))
+                }
+            };
+            Ok(Comparison { likeness, by: by.to_owned(), detail })
+        };
+        pairs.iter().map(|(left, right)| compare(left, right)).collect()
+    }
+
+    fn bucket_setting(&self, slot: &str, bucket: &str, name: BucketSetting) -> Result<Setting> {
+        let world = self.world.borrow();
+        let document = world.bucket(slot, bucket)?.settings.get(&name).cloned();
+        Ok(document.map_or(Setting::Absent, Setting::Document))
+    }
+
+    /// Allows what the first fitting rule of the bucket allows, as far as origins and methods go.
+    fn cors_preflight(&self, slot: &str, bucket: &str, _key: &str, ask: &PreflightAsk) -> Result<Preflight> {
+        let world = self.world.borrow();
+        let rules: Vec<CorsRule> = match &world.bucket(slot, bucket)?.cors {
+            None => Vec::new(),
+            Some(rules) => serde_json::from_str(rules)
+                .map_err(|e| Error::Failed(format!("the mock's CORS rules can't be read: {e}")))?,
+        };
+        let fits = |rule: &&CorsRule| {
+            rule.allowed_origins.iter().any(|origin| origin == "*" || *origin == ask.origin)
+                && rule.allowed_methods.contains(&ask.method)
+        };
+        Ok(match rules.iter().find(fits) {
+            None => Preflight { status: 403, headers: Vec::new() },
+            Some(rule) => Preflight {
+                status: 200,
+                headers: vec![
+                    ("access-control-allow-origin".to_owned(), ask.origin.clone()),
+                    ("access-control-allow-methods".to_owned(), rule.allowed_methods.join(", ")),
+                ],
+            },
+        })
+    }
+
+    fn list_objects(
+        &self,
+        slot: &str,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<MockPages<ObjectInfo>> {
         let world = self.world.borrow();
         let objects: Vec<ObjectInfo> = world
             .bucket(slot, bucket)?
             .objects
             .iter()
-            .filter(|(key, _)| key.starts_with(prefix))
+            .filter(|(key, _)| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after))
             .map(|(key, object)| info(key, object))
             .collect();
         Ok(MockPages::new(&objects, self.page))
@@ -526,11 +643,42 @@ impl Host for MockHost {
         sink: Location,
         size: u64,
         etag: &str,
-        replaces: Replaces,
+        copy: ObjectCopy,
     ) -> Result<MockEffect> {
         let slots = [(source.slot.clone(), false), (sink.slot.clone(), true)];
         let slots = slots.each_ref().map(|(slot, write)| (slot.as_str(), *write));
-        self.effect(&slots, key, Request::CopyObject { source, sink, size, etag: etag.to_owned(), replaces })
+        self.effect(&slots, key, Request::CopyObject { source, sink, size, etag: etag.to_owned(), copy })
+    }
+
+    fn copy_versions(
+        &self,
+        key: &str,
+        source: Location,
+        sink: Location,
+        versions: Vec<VersionCopy>,
+        tags: bool,
+    ) -> Result<MockEffect> {
+        let slots = [(source.slot.clone(), false), (sink.slot.clone(), true)];
+        let slots = slots.each_ref().map(|(slot, write)| (slot.as_str(), *write));
+        self.effect(&slots, key, Request::CopyVersions { source, sink, versions, tags })
+    }
+
+    fn set_bucket_setting(
+        &self,
+        slot: &str,
+        key: &str,
+        bucket: &str,
+        name: BucketSetting,
+        document: Option<&str>,
+    ) -> Result<MockEffect> {
+        let (at, bucket) = (slot.to_owned(), bucket.to_owned());
+        let document = document.map(str::to_owned);
+        self.effect(&[(slot, true)], key, Request::SetBucketSetting { slot: at, bucket, name, document })
+    }
+
+    fn probe_bucket(&self, slot: &str, key: &str, bucket: &str, prefix: &str) -> Result<MockEffect> {
+        let (at, bucket, prefix) = (slot.to_owned(), bucket.to_owned(), prefix.to_owned());
+        self.effect(&[(slot, true)], key, Request::ProbeBucket { slot: at, bucket, prefix })
     }
 
     fn put_object(
@@ -570,5 +718,6 @@ fn info(key: &str, object: &MockObject) -> ObjectInfo {
         size: object.content.len() as u64,
         etag: object.etag.clone(),
         modified: object.modified,
+        storage_class: object.storage_class.clone(),
     }
 }

@@ -81,7 +81,7 @@ fn everything() -> Result<String, Error> {
     seen.push(format!("stat {:?}", files::stat("files", "a.txt")?.map(|s| (s.path, s.size, s.is_dir))));
     seen.push(format!("range {:?}", String::from_utf8_lossy(&files::read_range("files", "a.txt", 8, 4)?)));
     seen.push(format!("list {:?}", files::list("files", "")?.len()));
-    let listing = objects::list("store", "bucket", "pre/")?;
+    let listing = objects::list("store", "bucket", "pre/", Some("pre/a"))?;
     let page: Vec<_> = listing.next()?.into_iter().map(|o| (o.key, o.size, o.etag, o.modified)).collect();
     seen.push(format!("objects {page:?} {:?}", listing.next()?.len()));
     seen.push(format!(
@@ -92,6 +92,31 @@ fn everything() -> Result<String, Error> {
     seen.push(format!("cors {:?}", objects::cors("store", "bucket")?));
     let presigned = objects::presigned_get("store", "bucket", "key")?;
     seen.push(format!("presigned {} {} {}", presigned.status, presigned.bytes, presigned.sha256));
+    let endpoint = objects::describe_endpoint("store")?;
+    seen.push(format!("endpoint {} {} {}", endpoint.vendor, endpoint.tags, endpoint.max_key));
+    let versions = objects::versions("store", "bucket", "pre/")?;
+    let page: Vec<_> =
+        versions.next()?.into_iter().map(|v| (v.object.key, v.version, v.latest, v.deleted)).collect();
+    seen.push(format!("versions {page:?} {:?}", versions.next()?.len()));
+    let stat = objects::stat("store", "bucket", &["key".to_owned(), "gone".to_owned()]);
+    let stat: Vec<_> = stat.into_iter().map(|one| one.map(|found| found.map(|o| o.size))).collect();
+    seen.push(format!("stat {stat:?}"));
+    let place = |key: &str| objects::Location {
+        slot: "store".to_owned(),
+        bucket: "bucket".to_owned(),
+        key: key.to_owned(),
+    };
+    for compared in objects::compare(&[(place("a"), place("b"))], true) {
+        let compared = compared?;
+        seen.push(format!("compare {:?} {} {:?}", compared.likeness, compared.by, compared.detail));
+    }
+    seen.push(format!(
+        "setting {:?}",
+        objects::setting("store", "bucket", objects::BucketSetting::Lifecycle)?
+    ));
+    let origin = "https://app.example.com";
+    let preflight = objects::cors_preflight("store", "bucket", "key", origin, "GET", &["range".to_owned()])?;
+    seen.push(format!("preflight {} {:?}", preflight.status, preflight.headers));
 
     let blocks = archive::blocks("files", "a.dump", 99)?;
     seen.push(format!("blocks {:?}", blocks.iter().map(|b| (b.dump_id, b.offset)).collect::<Vec<_>>()));
@@ -162,6 +187,18 @@ fn make() -> Result<Vec<effects::Effect>, Error> {
         expose_headers: vec!["ETag".to_owned()],
         max_age: Some(60),
     };
+    let object = objects::CopyOptions {
+        replaces: objects::Replaces::Nothing,
+        storage_class: Some("GLACIER".to_owned()),
+        tags: true,
+    };
+    let version = objects::VersionCopy {
+        version: "v1".to_owned(),
+        size: 7,
+        etag: "etag".to_owned(),
+        deleted: false,
+        storage_class: None,
+    };
     let index = postgres::execute(
         "db",
         "index",
@@ -196,7 +233,10 @@ fn make() -> Result<Vec<effects::Effect>, Error> {
             "d/toc.dat",
             &[archive::Piece::Text(b"toc".to_vec()), archive::Piece::Dumped("d/1.dat.zst".to_owned())],
         )?,
-        objects::copy("copy object", &at("a"), &at("b"), 7, "etag", &objects::Replaces::Nothing)?,
+        objects::copy("copy object", &at("a"), &at("b"), 7, "etag", &object)?,
+        objects::copy_versions("versions", &at("e"), &at("f"), &[version], true)?,
+        objects::set_setting("store", "setting", "bucket", objects::BucketSetting::Policy, Some("{}"))?,
+        objects::probe("store", "probe", "bucket", "pre/")?,
         objects::put(
             "put",
             &at("c"),

@@ -134,7 +134,74 @@ pub(super) fn consistency(consistency: postgres::Consistency) -> effect::Consist
 }
 
 pub(super) fn object(object: ObjectInfo) -> objects::Object {
-    objects::Object { key: object.key, size: object.size, etag: object.etag, modified: object.modified }
+    objects::Object {
+        key: object.key,
+        size: object.size,
+        etag: object.etag,
+        modified: object.modified,
+        storage_class: object.storage_class,
+    }
+}
+
+pub(super) fn version(version: capability::ObjectVersion) -> objects::ObjectVersion {
+    objects::ObjectVersion {
+        object: object(version.info),
+        version: version.version,
+        latest: version.latest,
+        deleted: version.deleted,
+    }
+}
+
+pub(super) fn version_copy(version: objects::VersionCopy) -> effect::VersionCopy {
+    effect::VersionCopy {
+        version: version.version,
+        size: version.size,
+        etag: version.etag,
+        deleted: version.deleted,
+        storage_class: version.storage_class,
+    }
+}
+
+pub(super) fn endpoint(info: capability::EndpointInfo) -> objects::Endpoint {
+    objects::Endpoint {
+        vendor: info.vendor,
+        tags: info.tags,
+        versions: info.versions,
+        storage_classes: info.storage_classes,
+        max_object: info.max_object,
+        max_key: info.max_key,
+    }
+}
+
+pub(super) fn comparison(found: capability::Comparison) -> objects::Comparison {
+    objects::Comparison {
+        likeness: match found.likeness {
+            capability::Likeness::Same => objects::Likeness::Same,
+            capability::Likeness::Differs => objects::Likeness::Differs,
+            capability::Likeness::MissingLeft => objects::Likeness::MissingLeft,
+            capability::Likeness::MissingRight => objects::Likeness::MissingRight,
+        },
+        by: found.by,
+        detail: found.detail,
+    }
+}
+
+pub(super) fn setting_name(name: objects::BucketSetting) -> effect::BucketSetting {
+    match name {
+        objects::BucketSetting::Lifecycle => effect::BucketSetting::Lifecycle,
+        objects::BucketSetting::Tagging => effect::BucketSetting::Tagging,
+        objects::BucketSetting::Policy => effect::BucketSetting::Policy,
+        objects::BucketSetting::Encryption => effect::BucketSetting::Encryption,
+        objects::BucketSetting::Versioning => effect::BucketSetting::Versioning,
+    }
+}
+
+pub(super) fn setting(state: capability::SettingState) -> objects::SettingState {
+    match state {
+        capability::SettingState::Document(text) => objects::SettingState::Document(text),
+        capability::SettingState::Absent => objects::SettingState::Absent,
+        capability::SettingState::Unsupported(why) => objects::SettingState::Unsupported(why),
+    }
 }
 
 pub(super) fn head(head: ObjectHead) -> objects::ObjectHead {

@@ -1,9 +1,10 @@
 //! What a guest may ask for: each function of the WIT's imports, translated to the step's host.
 
-use godwit_model::capability::{Bucketed, Cursor, Listing};
+use godwit_model::capability::{Bucketed, Cursor, Listing, PreflightAsk, VersionListing};
 use godwit_model::effect::{
-    Action, Block, Content, CopyObject, CopySequences, CopyTable, CreateBucket, CreateDatabase, DeleteFile,
-    DeleteObject, DumpTable, ExecuteSql, LoadTable, PutObject, SealArchive, SetCors, WriteFile,
+    Action, Block, Content, CopyObject, CopySequences, CopyTable, CopyVersions, CreateBucket, CreateDatabase,
+    DeleteFile, DeleteObject, DumpTable, ExecuteSql, LoadTable, ProbeBucket, PutObject, SealArchive,
+    SetBucketSetting, SetCors, WriteFile,
 };
 use godwit_model::plugin::Question;
 use godwit_model::{EffectKey, Error, Json};
@@ -19,6 +20,9 @@ pub struct Rows(Box<dyn Cursor>);
 
 /// Objects of a listing that a guest reads page by page.
 pub struct Objects(Box<dyn Listing>);
+
+/// Versions of a listing that a guest reads page by page.
+pub struct Versions(Box<dyn VersionListing>);
 
 type Outcome<T> = Result<T, Trouble>;
 
@@ -341,11 +345,94 @@ impl objects::HostListing for Guest {
     }
 }
 
+impl objects::HostVersionListing for Guest {
+    async fn next(&mut self, listing: Resource<Versions>) -> Outcome<Vec<objects::ObjectVersion>> {
+        let _call = self.clock.host_call();
+        let page = self.table.get_mut(&listing)?.0.next().await?;
+        Ok(page.into_iter().map(convert::version).collect())
+    }
+
+    async fn drop(&mut self, listing: Resource<Versions>) -> wasmtime::Result<()> {
+        self.close(listing)
+    }
+}
+
 impl objects::Host for Guest {
-    async fn list(&mut self, slot: String, bucket: String, prefix: String) -> Outcome<Resource<Objects>> {
+    async fn describe_endpoint(&mut self, slot: String) -> Outcome<objects::Endpoint> {
         let (_call, host) = self.enter()?;
-        let listing = host.list_objects(&slot, &bucket, &prefix).await?;
+        Ok(convert::endpoint(host.describe_endpoint(&slot)?))
+    }
+
+    async fn list(
+        &mut self,
+        slot: String,
+        bucket: String,
+        prefix: String,
+        after: Option<String>,
+    ) -> Outcome<Resource<Objects>> {
+        let (_call, host) = self.enter()?;
+        let listing = host.list_objects(&slot, &bucket, &prefix, after.as_deref()).await?;
         self.open(Objects(listing))
+    }
+
+    async fn versions(
+        &mut self,
+        slot: String,
+        bucket: String,
+        prefix: String,
+    ) -> Outcome<Resource<Versions>> {
+        let (_call, host) = self.enter()?;
+        let listing = host.list_versions(&slot, &bucket, &prefix).await?;
+        self.open(Versions(listing))
+    }
+
+    async fn stat(
+        &mut self,
+        slot: String,
+        bucket: String,
+        keys: Vec<String>,
+    ) -> wasmtime::Result<Vec<Result<Option<objects::Object>, types::Error>>> {
+        let (_call, host) = self.enter()?;
+        let found = host.stat_objects(&slot, &bucket, &keys).await.map_err(trap)?;
+        Ok(found.into_iter().map(|one| self.reply(one.map(|found| found.map(convert::object)))).collect())
+    }
+
+    async fn compare(
+        &mut self,
+        pairs: Vec<(objects::Location, objects::Location)>,
+        deep: bool,
+    ) -> wasmtime::Result<Vec<Result<objects::Comparison, types::Error>>> {
+        let (_call, host) = self.enter()?;
+        let place = |at: objects::Location| (at.slot, Bucketed { bucket: at.bucket, key: at.key });
+        let pairs: Vec<_> = pairs.into_iter().map(|(left, right)| (place(left), place(right))).collect();
+        let found = host.compare_objects(&pairs, deep).await.map_err(trap)?;
+        Ok(found.into_iter().map(|one| self.reply(one.map(convert::comparison))).collect())
+    }
+
+    async fn setting(
+        &mut self,
+        slot: String,
+        bucket: String,
+        name: objects::BucketSetting,
+    ) -> Outcome<objects::SettingState> {
+        let (_call, host) = self.enter()?;
+        let name = convert::setting_name(name);
+        Ok(convert::setting(host.bucket_setting(&slot, &bucket, name).await?))
+    }
+
+    async fn cors_preflight(
+        &mut self,
+        slot: String,
+        bucket: String,
+        key: String,
+        origin: String,
+        method: String,
+        headers: Vec<String>,
+    ) -> Outcome<objects::Preflight> {
+        let (_call, host) = self.enter()?;
+        let ask = PreflightAsk { origin, method, headers };
+        let answer = host.cors_preflight(&slot, &Bucketed { bucket, key }, &ask).await?;
+        Ok(objects::Preflight { status: answer.status, headers: answer.headers })
     }
 
     async fn head(
@@ -385,14 +472,33 @@ impl objects::Host for Guest {
         sink: objects::Location,
         size: u64,
         etag: String,
-        replaces: objects::Replaces,
+        options: objects::CopyOptions,
     ) -> Outcome<Resource<Pending>> {
         let action = Action::CopyObject(CopyObject {
             source: convert::location(source),
             sink: convert::location(sink),
             size,
             etag,
-            replaces: convert::replaces(replaces),
+            replaces: convert::replaces(options.replaces),
+            storage_class: options.storage_class,
+            tags: options.tags,
+        });
+        self.make(key, action)
+    }
+
+    async fn copy_versions(
+        &mut self,
+        key: String,
+        source: objects::Location,
+        sink: objects::Location,
+        versions: Vec<objects::VersionCopy>,
+        tags: bool,
+    ) -> Outcome<Resource<Pending>> {
+        let action = Action::CopyVersions(CopyVersions {
+            source: convert::location(source),
+            sink: convert::location(sink),
+            versions: versions.into_iter().map(convert::version_copy).collect(),
+            tags,
         });
         self.make(key, action)
     }
@@ -441,6 +547,29 @@ impl objects::Host for Guest {
     ) -> Outcome<Resource<Pending>> {
         let rules = rules.into_iter().map(convert::cors_rule).collect();
         self.make(key, Action::SetCors(SetCors { slot: slot.into(), bucket, rules }))
+    }
+
+    async fn set_setting(
+        &mut self,
+        slot: String,
+        key: String,
+        bucket: String,
+        name: objects::BucketSetting,
+        document: Option<String>,
+    ) -> Outcome<Resource<Pending>> {
+        let name = convert::setting_name(name);
+        let action = Action::SetBucketSetting(SetBucketSetting { slot: slot.into(), bucket, name, document });
+        self.make(key, action)
+    }
+
+    async fn probe(
+        &mut self,
+        slot: String,
+        key: String,
+        bucket: String,
+        prefix: String,
+    ) -> Outcome<Resource<Pending>> {
+        self.make(key, Action::ProbeBucket(ProbeBucket { slot: slot.into(), bucket, prefix }))
     }
 }
 
