@@ -1,13 +1,18 @@
-//! Two listings side by side: what is to be copied, what is there already, what is in the way.
+//! What is to be copied, what is there already, what is in the way, what is to go: a page of verdicts at a time.
+
+use std::collections::BTreeMap;
 
 use godwit_sdk::prelude::*;
 
 use crate::glob::Filter;
-use crate::params::{Mapping, Overwrite};
-use crate::{SOURCE, TARGET, page_memo, read_page};
+use crate::params::{Mapping, Overwrite, Params};
+use crate::walk::{Pair, Walk};
+use crate::{SHOWN, page_memo, read_page};
 
-/// Source objects on one page of verdicts.
+/// Keys on one page of verdicts that something has to be done about.
 const PAGE: usize = 1000;
+/// Keys on one page at most: where nothing is to be done, pages are rare.
+const STRETCH: usize = 50_000;
 
 /// Verdicts over a stretch of keys: those after the page before, up to `upto`. Holds all that the copies' requests are
 /// made of, so that a resumed call asks for the same ones, whatever has changed since.
@@ -20,6 +25,16 @@ pub struct Page {
     pub copy: Vec<Entry>,
     /// Objects that are at the target already.
     pub same: u64,
+    /// Objects that are left as they are, since the target's is newer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub newer: u64,
+    /// Objects that only the target has, to be deleted: key without the prefix, bytes, ETag.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delete: Vec<(String, u64, String)>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// An object to copy.
@@ -32,26 +47,28 @@ pub struct Entry {
     pub etag: String,
     /// The ETag of what is overwritten.
     pub replaces: Option<String>,
+    /// The storage class at the target; `None` for its standard one.
+    pub storage_class: Option<String>,
 }
 
 /// An entry as it is memoised.
-type Row = (String, u64, String, Option<String>);
+type Row = (String, u64, String, Option<String>, Option<String>);
 
 impl From<Row> for Entry {
-    fn from((rest, size, etag, replaces): Row) -> Self {
-        Self { rest, size, etag, replaces }
+    fn from((rest, size, etag, replaces, storage_class): Row) -> Self {
+        Self { rest, size, etag, replaces, storage_class }
     }
 }
 
 impl From<Entry> for Row {
     fn from(entry: Entry) -> Self {
-        (entry.rest, entry.size, entry.etag, entry.replaces)
+        (entry.rest, entry.size, entry.etag, entry.replaces, entry.storage_class)
     }
 }
 
 /// Whether two objects hold the same content, as far as listings tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Likeness {
+pub enum Alike {
     Same,
     Different,
 }
@@ -59,102 +76,100 @@ pub enum Likeness {
 /// Equal ETags are equal content. Two ETags that are both MD5 digests of a whole content compare it. Otherwise (parts of
 /// other sizes, encryption, stores with ETags of their own) an object of the same size that isn't older than the source's
 /// is taken for its copy; `"verify": "full"` proves it.
-pub fn compare(source: &ObjectInfo, target: &ObjectInfo) -> Likeness {
+pub fn compare(source: &ObjectInfo, target: &ObjectInfo) -> Alike {
     let md5 = |etag: &str| etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
     if source.size != target.size {
-        return Likeness::Different;
+        return Alike::Different;
     }
     if !source.etag.is_empty() && source.etag == target.etag {
-        return Likeness::Same;
+        return Alike::Same;
     }
     if (md5(&source.etag) && md5(&target.etag)) || target.modified < source.modified {
-        return Likeness::Different;
+        return Alike::Different;
     }
-    Likeness::Same
+    Alike::Same
 }
 
-/// A listing with one object in view.
-struct Stream<S> {
-    pages: S,
-    page: std::vec::IntoIter<ObjectInfo>,
-    ahead: Option<ObjectInfo>,
-    prefix: usize,
+/// Objects of one kind: how many, and the first few by name.
+#[derive(Debug, Default)]
+pub struct Named {
+    pub count: u64,
+    pub shown: Vec<String>,
 }
 
-impl<S: ObjectSource> Stream<S> {
-    fn open(pages: S, prefix: &str) -> Result<Self> {
-        let mut stream = Self { pages, page: Vec::new().into_iter(), ahead: None, prefix: prefix.len() };
-        stream.step()?;
-        Ok(stream)
-    }
-
-    /// Takes the object in view and looks at the next one.
-    fn step(&mut self) -> Result<Option<ObjectInfo>> {
-        let mut next = self.page.next();
-        if next.is_none() {
-            self.page = self.pages.next_page()?.into_iter();
-            next = self.page.next();
+impl Named {
+    pub fn add(&mut self, name: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.shown.len() < SHOWN {
+            self.shown.push(name());
         }
-        Ok(std::mem::replace(&mut self.ahead, next))
     }
 
-    /// The key in view, without the prefix.
-    fn rest(&self) -> Option<&str> {
-        self.ahead.as_ref().map(|object| object.key.get(self.prefix..).unwrap_or_default())
-    }
-}
-
-/// Both listings of a mapping as one stream of the source's objects, each with its counterpart.
-pub struct Walk<'a, H: Host> {
-    source: Stream<H::Objects>,
-    target: Option<Stream<H::Objects>>,
-    filter: &'a Filter,
-}
-
-impl<'a, H: Host> Walk<'a, H> {
-    pub fn open(host: &H, mapping: &Mapping, filter: &'a Filter, target_exists: bool) -> Result<Self> {
-        let source = host.list_objects(SOURCE, &mapping.source, &mapping.prefix, None)?;
-        let target = match target_exists {
-            true => {
-                let pages = host.list_objects(TARGET, &mapping.target, &mapping.target_prefix, None)?;
-                Some(Stream::open(pages, &mapping.target_prefix)?)
-            }
-            false => None,
+    /// `a, b and 7 more`.
+    pub fn list(&self) -> String {
+        let more = match self.count - self.shown.len() as u64 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
         };
-        Ok(Self { source: Stream::open(source, &mapping.prefix)?, target, filter })
+        format!("{}{more}", self.shown.join(", "))
+    }
+}
+
+/// What keeps the step from beginning.
+#[derive(Debug, Default)]
+pub struct Obstacles {
+    /// At the target with other content.
+    pub conflicts: Named,
+    /// In a storage class that can't be read before it is restored.
+    pub archived: Named,
+    /// Larger, or with a longer key, than the target takes.
+    pub unfit: Named,
+    /// Objects to delete, and how many may be.
+    pub deletes: Option<(u64, u64)>,
+}
+
+impl Obstacles {
+    pub fn is_empty(&self) -> bool {
+        self.conflicts.count == 0 && self.archived.count == 0 && self.unfit.count == 0
     }
 
-    /// The next key that the source will give, without the prefix; the filter may leave it out.
-    pub fn ahead(&self) -> Option<&str> {
-        self.source.rest()
-    }
-
-    /// Passes over the keys up to this one.
-    pub fn skip_to_after(&mut self, upto: &str) -> Result<()> {
-        while self.ahead().is_some_and(|ahead| ahead <= upto) {
-            self.source.step()?;
+    /// All of them in one error.
+    pub fn refuse(&self) -> Result<()> {
+        let mut said = Vec::new();
+        if self.conflicts.count > 0 {
+            said.push(format!(
+                "{} objects are at the target with other content: {}. Move them away, or set \
+                 `\"overwrite\": \"changed\"` or `\"newer\"`",
+                self.conflicts.count,
+                self.conflicts.list()
+            ));
         }
-        Ok(())
-    }
-
-    /// The next object that the filter admits: its key without the prefix, itself, and what is at the target.
-    pub fn next(&mut self) -> Result<Option<(String, ObjectInfo, Option<ObjectInfo>)>> {
-        loop {
-            let Some(rest) = self.source.rest().map(str::to_owned) else { return Ok(None) };
-            let Some(object) = self.source.step()? else { return Ok(None) };
-            let mut counterpart = None;
-            if let Some(target) = &mut self.target {
-                while target.rest().is_some_and(|there| *there < *rest) {
-                    target.step()?;
-                }
-                if target.rest() == Some(rest.as_str()) {
-                    counterpart = target.step()?;
-                }
-            }
-            if self.filter.admits(&object.key) {
-                return Ok(Some((rest, object, counterpart)));
-            }
+        if self.archived.count > 0 {
+            said.push(format!(
+                "{} objects are archived at the source and can't be read: {}. Restore them there first, or leave them \
+                 out by `exclude`",
+                self.archived.count,
+                self.archived.list()
+            ));
         }
+        if self.unfit.count > 0 {
+            said.push(format!(
+                "the target can't take {} objects: {}. Leave them out by `exclude` or `max_size`, or name them anew by \
+                 `rename`",
+                self.unfit.count,
+                self.unfit.list()
+            ));
+        }
+        if let Some((due, most)) = self.deletes.filter(|(due, most)| due > most) {
+            said.push(format!(
+                "{due} objects that only the target has would be deleted, and `mirror.max_delete` is {most}. Look at \
+                 them (`godwit plan` with a higher number lists them), then raise it or narrow the prefixes"
+            ));
+        }
+        if said.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Conflict(format!("nothing was copied. {}", said.join(". "))))
     }
 }
 
@@ -164,8 +179,10 @@ pub struct Task<'a> {
     pub index: usize,
     pub mapping: &'a Mapping,
     pub filter: &'a Filter,
-    pub overwrite: Overwrite,
+    pub params: &'a Params,
     pub target_exists: bool,
+    /// What is known of the target's endpoint.
+    pub endpoint: &'a Endpoint,
 }
 
 /// What a comparison came to. Its pages are memoised; in a plan, which remembers nothing, they are held here.
@@ -177,12 +194,17 @@ pub struct Compared {
     pub objects: u64,
     pub bytes: u64,
     pub same: u64,
+    pub newer: u64,
+    pub overwritten: u64,
+    pub deletes: u64,
+    /// Objects and bytes to copy by their class at the target.
+    pub classes: BTreeMap<String, (u64, u64)>,
 }
 
 impl Task<'_> {
-    /// Compares what no memo has a verdict on yet. Adds what is in the way to `conflicts`; from the first such object
+    /// Compares what no memo has a verdict on yet. Adds what is in the way to `obstacles`; from the first such object
     /// on nothing is memoised, so that a resumed call looks again.
-    pub fn compare<H: Host>(&self, host: &H, conflicts: &mut Vec<String>) -> Result<Compared> {
+    pub fn compare<H: Host>(&self, host: &H, obstacles: &mut Obstacles) -> Result<Compared> {
         let mut compared = Compared { index: self.index, ..Compared::default() };
         let mut upto = None;
         while let Some(text) = host.memo_json(&page_memo(self.index, compared.pages), None) {
@@ -194,14 +216,11 @@ impl Task<'_> {
                 return Ok(compared);
             }
         }
-        let mut walk = Walk::open(host, self.mapping, self.filter, self.target_exists)?;
-        if let Some(upto) = &upto {
-            walk.skip_to_after(upto)?;
-        }
+        let mut walk = Walk::open(host, self.mapping, self.filter, self.target_exists, upto.as_deref())?;
         loop {
-            let page = self.page(&mut walk, conflicts)?;
+            let page = self.page(&mut walk, obstacles)?;
             let last = page.last;
-            if conflicts.is_empty() {
+            if obstacles.is_empty() {
                 compared.add(&page);
                 if host.mode() == Mode::Plan {
                     compared.held.push(page);
@@ -220,37 +239,105 @@ impl Task<'_> {
         }
     }
 
-    fn page<H: Host>(&self, walk: &mut Walk<'_, H>, conflicts: &mut Vec<String>) -> Result<Page> {
+    fn page<H: Host>(&self, walk: &mut Walk<'_, H>, obstacles: &mut Obstacles) -> Result<Page> {
         let mut page = Page::default();
-        for _ in 0..PAGE {
-            let Some((rest, source, target)) = walk.next()? else { break };
-            let replaces = match &target {
-                Some(target) if compare(&source, target) == Likeness::Same => {
-                    page.same += 1;
-                    page.upto = rest;
-                    continue;
-                }
-                Some(_) if self.overwrite == Overwrite::Never => {
-                    conflicts.push(format!("{}/{}", self.mapping.target, self.mapping.target_key(&rest)));
-                    page.upto = rest;
-                    continue;
-                }
-                other => other.as_ref().map(|target| target.etag.clone()),
-            };
-            page.upto.clone_from(&rest);
-            page.copy.push(Entry { rest, size: source.size, etag: source.etag, replaces });
+        for _ in 0..STRETCH {
+            if page.copy.len() + page.delete.len() >= PAGE {
+                break;
+            }
+            let Some(pair) = walk.next()? else { break };
+            page.upto.clone_from(&pair.rest);
+            self.judge(pair, &mut page, obstacles);
         }
         page.last = walk.ahead().is_none();
         Ok(page)
+    }
+
+    fn judge(&self, pair: Pair, page: &mut Page, obstacles: &mut Obstacles) {
+        let Pair { rest, source, target } = pair;
+        let target_key = || format!("{}/{}", self.mapping.target, self.mapping.target_key(&rest));
+        let Some(source) = source else {
+            if let (Some(target), Some(_)) = (target, &self.params.mirror) {
+                page.delete.push((rest, target.size, target.etag));
+            }
+            return;
+        };
+        let mut replaces = None;
+        if let Some(target) = target {
+            match (compare(&source, &target), self.params.overwrite) {
+                (Alike::Same, _) => {
+                    page.same += 1;
+                    return;
+                }
+                (Alike::Different, Overwrite::Newer) if target.modified >= source.modified => {
+                    page.newer += 1;
+                    return;
+                }
+                (Alike::Different, Overwrite::Never) => {
+                    obstacles.conflicts.add(target_key);
+                    return;
+                }
+                (Alike::Different, Overwrite::Changed | Overwrite::Newer) => replaces = Some(target.etag),
+            }
+        }
+        if matches!(source.storage_class.as_deref(), Some("GLACIER" | "DEEP_ARCHIVE")) {
+            obstacles.archived.add(|| format!("{}/{}", self.mapping.source, source.key));
+            return;
+        }
+        let key = self.mapping.target_key(&rest);
+        if source.size > self.endpoint.max_object || key.len() > self.endpoint.max_key as usize {
+            let (bytes, long) = (source.size, key.len());
+            obstacles.unfit.add(|| {
+                format!("{}/{} ({bytes} bytes, key of {long} bytes)", self.mapping.source, source.key)
+            });
+            return;
+        }
+        let storage_class =
+            self.params.class_of(source.storage_class.as_deref(), self.endpoint.storage_classes);
+        page.copy.push(Entry { rest, size: source.size, etag: source.etag, replaces, storage_class });
     }
 }
 
 impl Compared {
     fn add(&mut self, page: &Page) {
         self.pages += 1;
-        self.objects += page.copy.len() as u64;
-        self.bytes += page.copy.iter().map(|entry| entry.size).sum::<u64>();
         self.same += page.same;
+        self.newer += page.newer;
+        self.deletes += page.delete.len() as u64;
+        for entry in &page.copy {
+            self.objects += 1;
+            self.bytes += entry.size;
+            self.overwritten += u64::from(entry.replaces.is_some());
+            let class = entry.storage_class.as_deref().unwrap_or("STANDARD");
+            if !self.classes.contains_key(class) {
+                self.classes.insert(class.to_owned(), (0, 0));
+            }
+            if let Some((objects, bytes)) = self.classes.get_mut(class) {
+                *objects += 1;
+                *bytes += entry.size;
+            }
+        }
+    }
+
+    /// What is to be done, in one line.
+    pub fn summary(&self, mapping: &Mapping) -> String {
+        let mut parts = vec![format!("{} objects to copy, {} bytes", self.objects, self.bytes)];
+        if self.classes.keys().any(|class| class != "STANDARD") {
+            let classes: Vec<String> =
+                self.classes.iter().map(|(class, (objects, _))| format!("{objects} {class}")).collect();
+            parts.push(classes.join(", "));
+        }
+        for (count, what) in [
+            (self.overwritten, "of them overwrite"),
+            (self.same, "there already"),
+            (self.newer, "newer at the target and left"),
+            (self.deletes, "to delete at the target"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{count} {what}"));
+            }
+        }
+        format!("{} → {}: {}", mapping.source, mapping.target, parts.join("; "))
     }
 
     /// Goes through all pages, with one of them in memory.
@@ -293,16 +380,31 @@ mod tests {
             (object(1, "x-2", 5), object(1, "x-2", 0), true),
             (object(1, "", 5), object(1, "", 6), true),
         ] {
-            assert_eq!(compare(&source, &target) == Likeness::Same, same, "{source:?} {target:?}");
+            assert_eq!(compare(&source, &target) == Alike::Same, same, "{source:?} {target:?}");
         }
     }
 
     #[test]
     fn pages_survive_their_memo() {
-        let entry = Entry { rest: "a/ü".into(), size: 7, etag: "e".into(), replaces: Some("f".into()) };
-        let page = Page { upto: "z".into(), last: true, copy: vec![entry], same: 2 };
+        let entry = Entry {
+            rest: "a/ü".into(),
+            size: 7,
+            etag: "e".into(),
+            replaces: Some("f".into()),
+            storage_class: None,
+        };
+        let page = Page { upto: "z".into(), last: true, copy: vec![entry], same: 2, ..Page::default() };
         let text = serde_json::to_string(&page).unwrap();
-        assert!(text.contains(r#"["a/ü",7,"e","f"]"#), "{text}");
+        assert!(text.contains(r#"["a/ü",7,"e","f",null]"#), "{text}");
         assert_eq!(serde_json::from_str::<Page>(&text).unwrap(), page);
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let mut named = Named::default();
+        for number in 0..SHOWN + 3 {
+            named.add(|| number.to_string());
+        }
+        assert!(named.list().ends_with("9 and 3 more"), "{}", named.list());
     }
 }

@@ -35,6 +35,54 @@ impl Glob {
         Ok(Self { pieces })
     }
 
+    /// How many `*`, `**` and `?` there are.
+    pub fn wildcards(&self) -> usize {
+        self.pieces.iter().filter(|piece| !matches!(piece, Piece::Literal(_))).count()
+    }
+
+    /// What each wildcard stands for, the leftmost ones for as little as possible; `None` where the key doesn't match.
+    pub fn captures(&self, key: &str) -> Option<Vec<String>> {
+        let chars: Vec<char> = key.chars().collect();
+        // fits[p][c]: the pieces from `p` on match the characters from `c` on.
+        let (pieces, length) = (self.pieces.len(), chars.len());
+        let mut fits = vec![vec![false; length + 1]; pieces + 1];
+        fits[pieces][length] = true;
+        for piece in (0..pieces).rev() {
+            for at in (0..=length).rev() {
+                let step = at < length && fits[piece + 1][at + 1];
+                fits[piece][at] = match self.pieces[piece] {
+                    Piece::Literal(literal) => step && chars[at] == literal,
+                    Piece::One => step && chars[at] != '/',
+                    Piece::Any(across) => {
+                        fits[piece + 1][at]
+                            || (at < length && (across || chars[at] != '/') && fits[piece][at + 1])
+                    }
+                };
+            }
+        }
+        if !fits[0][0] {
+            return None;
+        }
+        let (mut captured, mut at) = (Vec::new(), 0);
+        for piece in 0..pieces {
+            let from = at;
+            match self.pieces[piece] {
+                Piece::Literal(_) => {
+                    at += 1;
+                    continue;
+                }
+                Piece::One => at += 1,
+                Piece::Any(_) => {
+                    while !fits[piece + 1][at] {
+                        at += 1;
+                    }
+                }
+            }
+            captured.push(chars[from..at].iter().collect());
+        }
+        Some(captured)
+    }
+
     /// Takes time in the product of both lengths at most.
     pub fn matches(&self, key: &str) -> bool {
         // The pieces before which a match of the text so far may stand.
@@ -72,10 +120,26 @@ impl Glob {
 pub struct Filter {
     pub include: Vec<Glob>,
     pub exclude: Vec<Glob>,
+    /// Bytes.
+    pub min_size: Option<u64>,
+    pub max_size: Option<u64>,
+    /// Seconds since the Unix epoch: written then at the earliest, and at the latest.
+    pub earliest: Option<i64>,
+    pub latest: Option<i64>,
 }
 
 impl Filter {
-    pub fn admits(&self, key: &str) -> bool {
+    /// Whether an object of the source takes part.
+    pub fn admits(&self, object: &ObjectInfo) -> bool {
+        self.admits_key(&object.key)
+            && self.min_size.is_none_or(|min| object.size >= min)
+            && self.max_size.is_none_or(|max| object.size <= max)
+            && self.earliest.is_none_or(|earliest| object.modified >= earliest)
+            && self.latest.is_none_or(|latest| object.modified <= latest)
+    }
+
+    /// Whether the patterns admit a key.
+    pub fn admits_key(&self, key: &str) -> bool {
         (self.include.is_empty() || self.include.iter().any(|glob| glob.matches(key)))
             && !self.exclude.iter().any(|glob| glob.matches(key))
     }
@@ -114,9 +178,43 @@ mod tests {
     #[test]
     fn a_filter_includes_then_excludes() {
         let glob = |pattern| Glob::new(pattern).unwrap();
-        let filter = Filter { include: vec![glob("a/**")], exclude: vec![glob("**.tmp")] };
-        assert!(filter.admits("a/b") && !filter.admits("a/b.tmp") && !filter.admits("b"));
-        assert!(Filter::default().admits("anything"));
+        let filter =
+            Filter { include: vec![glob("a/**")], exclude: vec![glob("**.tmp")], ..Filter::default() };
+        assert!(filter.admits_key("a/b") && !filter.admits_key("a/b.tmp") && !filter.admits_key("b"));
+        assert!(Filter::default().admits_key("anything"));
+    }
+
+    #[test]
+    fn wildcards_are_captured_from_the_left() {
+        let captures = |pattern: &str, key: &str| Glob::new(pattern).unwrap().captures(key);
+        let some = |parts: &[&str]| Some(parts.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>());
+        assert_eq!(captures("data/*/img/**", "data/7/img/a/b.jpg"), some(&["7", "a/b.jpg"]));
+        assert_eq!(captures("**/*.?pg", "a/b/c.jpg"), some(&["a/b", "c", "j"]));
+        assert_eq!(captures("*-*", "a-b-c"), some(&["a", "b-c"]));
+        assert_eq!(captures("a/*", "a/b/c"), None);
+        assert_eq!(captures("plain", "plain"), some(&[]));
+    }
+
+    #[test]
+    fn sizes_and_ages_choose() {
+        let object = |size, modified| ObjectInfo {
+            key: "k".into(),
+            size,
+            etag: "e".into(),
+            modified,
+            storage_class: None,
+        };
+        let filter = Filter {
+            min_size: Some(10),
+            max_size: Some(20),
+            earliest: Some(100),
+            latest: Some(200),
+            ..Filter::default()
+        };
+        assert!(filter.admits(&object(10, 100)) && filter.admits(&object(20, 200)));
+        for (size, modified) in [(9, 150), (21, 150), (15, 99), (15, 201)] {
+            assert!(!filter.admits(&object(size, modified)), "{size} {modified}");
+        }
     }
 
     proptest! {

@@ -10,14 +10,21 @@
 mod compare;
 mod glob;
 mod params;
+mod target;
 mod verify;
+mod versions;
+mod walk;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_sdk::prelude::*;
 
-use crate::compare::{Compared, Page, Task};
-pub use crate::params::{BucketEntry, Mapping, Overwrite, Params, Rule, Verification};
+use crate::compare::{Compared, Obstacles, Page, Task};
+pub use crate::params::{
+    BucketEntry, Mapping, Mirror, Overwrite, Params, Rename, Rule, Verification, Versions,
+};
+use crate::target::Target;
+use crate::versions::ComparedVersions;
 
 /// Effects that are submitted together.
 const BATCH: usize = 1000;
@@ -39,11 +46,13 @@ pub struct Outputs {
     pub bytes: u64,
     /// Objects that were at the target already.
     pub already_there: u64,
+    /// Objects deleted at the target.
+    pub deleted: u64,
     pub buckets: Vec<BucketOutputs>,
 }
 
 /// What the step did for one entry of `buckets`.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BucketOutputs {
     /// Bucket at the source.
     pub source: String,
@@ -51,11 +60,60 @@ pub struct BucketOutputs {
     pub target: String,
     pub objects: u64,
     pub bytes: u64,
+    /// Versions copied, delete markers among them; 0 where only the latest are.
+    pub versions: u64,
     pub already_there: u64,
+    /// Objects of other content that were left, since the target's is newer.
+    pub newer_at_target: u64,
+    /// Of the copied ones, those that took another object's place.
+    pub overwritten: u64,
+    /// Objects deleted at the target.
+    pub deleted: u64,
     /// The step made the bucket.
     pub created: bool,
     /// The step set the bucket's CORS rules.
     pub cors_set: bool,
+    /// Settings that the step set.
+    pub settings_set: Vec<BucketSetting>,
+    /// Settings that the target can't have, and why.
+    pub settings_lacking: BTreeMap<String, String>,
+    /// What an object of the host's own found out; null where nothing was to be copied.
+    pub probe: Option<Probe>,
+}
+
+/// What a bucket does with an object, found out by one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Probe {
+    /// HTTP status of a PUT by a presigned URL.
+    pub presigned_put: u16,
+    /// HTTP status of a GET by a presigned URL.
+    pub presigned_get: u16,
+    /// The same bytes came back.
+    pub content_kept: bool,
+    /// A write under a condition that didn't hold was refused.
+    pub conditions_honoured: bool,
+}
+
+/// What is to be done for one entry of `buckets`.
+enum Found {
+    Latest(Compared),
+    All(ComparedVersions),
+}
+
+impl Found {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Latest(compared) => compared.objects == 0,
+            Self::All(compared) => compared.objects == 0,
+        }
+    }
+
+    fn summary(&self, mapping: &Mapping) -> String {
+        match self {
+            Self::Latest(compared) => compared.summary(mapping),
+            Self::All(compared) => compared.summary(mapping),
+        }
+    }
 }
 
 impl Step for S3ToR2 {
@@ -75,92 +133,215 @@ impl Step for S3ToR2 {
     fn apply<H: Host>(host: &H, params: Params) -> Result<Outputs> {
         let mappings = params.mappings()?;
         refuse_overlaps(host, &mappings)?;
-        let filter = params.filter()?;
+        let filter = params.filter(now(host)?)?;
+        let endpoint = host.describe_endpoint(TARGET)?;
         // A bucket that several entries name is made once and has one set of rules.
         let mut targets: Vec<Target> = Vec::new();
         for mapping in &mappings {
             if !targets.iter().any(|target| target.bucket == mapping.target) {
-                targets.push(Target::look(host, &params, mapping)?);
+                targets.push(Target::look(host, &params, mapping, &endpoint)?);
             }
         }
         let target_of = |mapping: &Mapping| targets.iter().find(|target| target.bucket == mapping.target);
 
         // All is compared before anything is written.
-        let mut conflicts = Vec::new();
-        let mut compared = Vec::new();
+        let mut obstacles = Obstacles::default();
+        let mut found = Vec::new();
         for (index, mapping) in mappings.iter().enumerate() {
-            let task = Task {
-                index,
-                mapping,
-                filter: &filter,
-                overwrite: params.overwrite,
-                target_exists: target_of(mapping).is_some_and(|target| target.exists),
-            };
-            compared.push(task.compare(host, &mut conflicts)?);
+            found.push(match params.versions {
+                Versions::All => Found::All(versions::look(
+                    host,
+                    index,
+                    mapping,
+                    &params,
+                    &filter,
+                    &endpoint,
+                    &mut obstacles,
+                )?),
+                Versions::Latest => {
+                    let target_exists = target_of(mapping).is_some_and(|target| target.exists);
+                    let task = Task {
+                        index,
+                        mapping,
+                        filter: &filter,
+                        params: &params,
+                        target_exists,
+                        endpoint: &endpoint,
+                    };
+                    Found::Latest(task.compare(host, &mut obstacles)?)
+                }
+            });
         }
-        refuse_conflicts(&conflicts)?;
+        if let Some(mirror) = &params.mirror {
+            obstacles.deletes = Some((found.iter().map(deletes).sum(), mirror.max_delete));
+        }
+        obstacles.refuse()?;
+        say(host, &params, &mappings, &found, &targets);
 
         let mut outcomes = Outcomes::default();
-        let mut batch = Vec::new();
         for target in &targets {
-            batch.extend(target.effects(host)?);
+            let arriving = mappings
+                .iter()
+                .zip(&found)
+                .find(|(mapping, found)| mapping.target == target.bucket && !found.is_empty());
+            let prefix = arriving.filter(|_| params.probe).map(|(mapping, _)| mapping.target_prefix.as_str());
+            outcomes.submit(host, target.effects(host, prefix)?)?;
         }
-        outcomes.submit(host, std::mem::take(&mut batch))?;
-        for (mapping, compared) in mappings.iter().zip(&compared) {
-            let after = target_of(mapping).filter(|target| !target.exists).map(Target::create_key);
-            compared.each_page(host, |page| {
-                for entry in &page.copy {
-                    let effect = host.copy_object(
-                        &copy_key(mapping, &entry.rest),
-                        location(SOURCE, &mapping.source, mapping.source_key(&entry.rest)),
-                        location(TARGET, &mapping.target, mapping.target_key(&entry.rest)),
-                        entry.size,
-                        &entry.etag,
-                        ObjectCopy::onto(entry.replaces.clone().map_or(Replaces::Nothing, Replaces::Object)),
-                    )?;
-                    batch.push(match &after {
-                        Some(key) => effect.after([key]),
-                        None => effect,
-                    });
-                    if batch.len() >= BATCH {
-                        outcomes.submit(host, std::mem::take(&mut batch))?;
+        for (mapping, found) in mappings.iter().zip(&found) {
+            let after = target_of(mapping).map(Target::before_objects).unwrap_or_default();
+            match found {
+                Found::Latest(compared) => compared
+                    .each_page(host, |page| copies(host, &params, mapping, page, &after, &mut outcomes))?,
+                Found::All(compared) => compared.each_page(host, |page| {
+                    for entry in &page.copy {
+                        let effect = host.copy_versions(
+                            &copy_key(mapping, &entry.rest),
+                            location(SOURCE, &mapping.source, mapping.source_key(&entry.rest)),
+                            location(TARGET, &mapping.target, mapping.target_key(&entry.rest)),
+                            entry.versions.clone(),
+                            params.tags && endpoint.tags,
+                        )?;
+                        outcomes.add(host, effect.after(&after))?;
                     }
-                }
-                Ok(())
-            })?;
+                    Ok(())
+                })?,
+            }
         }
-        outcomes.submit(host, batch)?;
+        outcomes.settle(host)?;
+        // Only once all has arrived, what the source hasn't is deleted.
+        for (mapping, found) in mappings.iter().zip(&found) {
+            if let Found::Latest(compared) = found {
+                compared.each_page(host, |page| {
+                    for (rest, _, etag) in &page.delete {
+                        let key = mapping.target_key(rest);
+                        let effect = host.delete_object(
+                            &format!("delete {}/{key}", mapping.target),
+                            location(TARGET, &mapping.target, key),
+                            etag,
+                        )?;
+                        outcomes.add(host, effect)?;
+                    }
+                    Ok(())
+                })?;
+            }
+        }
         outcomes.settle(host)?;
 
-        let buckets: Vec<BucketOutputs> = mappings
+        let mut buckets: Vec<BucketOutputs> = mappings
             .iter()
-            .zip(&compared)
-            .map(|(mapping, compared)| outputs_of(mapping, compared, target_of(mapping)))
+            .zip(&found)
+            .map(|(mapping, found)| outputs_of(mapping, found, target_of(mapping)))
             .collect();
+        for bucket in &mut buckets {
+            bucket.probe = outcomes.probes.get(&format!("probe {}", bucket.target)).cloned();
+        }
         Ok(Outputs {
             objects: buckets.iter().map(|bucket| bucket.objects).sum(),
             bytes: buckets.iter().map(|bucket| bucket.bytes).sum(),
             already_there: buckets.iter().map(|bucket| bucket.already_there).sum(),
+            deleted: buckets.iter().map(|bucket| bucket.deleted).sum(),
             buckets,
         })
     }
 
-    fn verify<H: Host>(host: &H, params: Params, _outputs: Outputs) -> Result<Vec<Check>> {
-        verify::checks(host, &params)
+    fn verify<H: Host>(host: &H, params: Params, outputs: Outputs) -> Result<Vec<Check>> {
+        verify::checks(host, &params, &outputs)
     }
 }
 
 godwit_sdk::export_step!(S3ToR2);
 
-fn outputs_of(mapping: &Mapping, compared: &Compared, target: Option<&Target>) -> BucketOutputs {
-    BucketOutputs {
+/// Seconds since the Unix epoch when the step was first called: ages are taken from then, so that a resumed call chooses
+/// the same objects.
+fn now<H: Host>(host: &H) -> Result<i64> {
+    host.memo("now", || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Ok(now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX)))
+    })
+}
+
+fn deletes(found: &Found) -> u64 {
+    match found {
+        Found::Latest(compared) => compared.deletes,
+        Found::All(_) => 0,
+    }
+}
+
+/// Tells a person what was found: in a plan these are lines of it.
+fn say<H: Host>(host: &H, params: &Params, mappings: &[Mapping], found: &[Found], targets: &[Target]) {
+    for (mapping, found) in mappings.iter().zip(found) {
+        host.log(Level::Info, &found.summary(mapping));
+    }
+    for target in targets {
+        for due in &target.settings {
+            if let Some(why) = &due.lacks {
+                let name = due.name.name();
+                host.log(Level::Warn, &format!("{} of bucket {} can't be set: {why}", name, target.bucket));
+            }
+        }
+    }
+    if let Some(mirror) = &params.mirror {
+        host.log(Level::Info, &format!("at most {} objects may be deleted", mirror.max_delete));
+    }
+}
+
+fn copies<H: Host>(
+    host: &H,
+    params: &Params,
+    mapping: &Mapping,
+    page: &Page,
+    after: &[String],
+    outcomes: &mut Outcomes<H>,
+) -> Result<()> {
+    for entry in &page.copy {
+        let effect = host.copy_object(
+            &copy_key(mapping, &entry.rest),
+            location(SOURCE, &mapping.source, mapping.source_key(&entry.rest)),
+            location(TARGET, &mapping.target, mapping.target_key(&entry.rest)),
+            entry.size,
+            &entry.etag,
+            ObjectCopy {
+                replaces: entry.replaces.clone().map_or(Replaces::Nothing, Replaces::Object),
+                storage_class: entry.storage_class.clone(),
+                tags: params.tags,
+            },
+        )?;
+        outcomes.add(host, if after.is_empty() { effect } else { effect.after(after) })?;
+    }
+    Ok(())
+}
+
+fn outputs_of(mapping: &Mapping, found: &Found, target: Option<&Target>) -> BucketOutputs {
+    let settings = target.map(|target| target.settings.as_slice()).unwrap_or_default();
+    let common = BucketOutputs {
         source: mapping.source.clone(),
         target: mapping.target.clone(),
-        objects: compared.objects,
-        bytes: compared.bytes,
-        already_there: compared.same,
         created: target.is_some_and(|target| !target.exists),
         cors_set: target.is_some_and(|target| target.cors_due),
+        settings_set: settings.iter().filter(|due| due.document.is_some()).map(|due| due.name).collect(),
+        settings_lacking: settings
+            .iter()
+            .filter_map(|due| Some((due.name.name().to_owned(), due.lacks.clone()?)))
+            .collect(),
+        ..BucketOutputs::default()
+    };
+    match found {
+        Found::Latest(compared) => BucketOutputs {
+            objects: compared.objects,
+            bytes: compared.bytes,
+            already_there: compared.same,
+            newer_at_target: compared.newer,
+            overwritten: compared.overwritten,
+            deleted: compared.deletes,
+            ..common
+        },
+        Found::All(compared) => BucketOutputs {
+            objects: compared.objects,
+            bytes: compared.bytes,
+            versions: compared.versions,
+            already_there: compared.same,
+            ..common
+        },
     }
 }
 
@@ -171,55 +352,6 @@ fn copy_key(mapping: &Mapping, rest: &str) -> String {
 
 fn location(slot: &str, bucket: &str, key: String) -> Location {
     Location { slot: slot.to_owned(), bucket: bucket.to_owned(), key }
-}
-
-/// A bucket at the target, as it was before the step touched it.
-struct Target {
-    bucket: String,
-    exists: bool,
-    /// What the recipe wants; empty: leave the rules alone.
-    cors: Vec<CorsRule>,
-    /// The bucket's rules are others than those.
-    cors_due: bool,
-}
-
-impl Target {
-    /// Both facts are memoised: the step's own effects change them.
-    fn look<H: Host>(host: &H, params: &Params, mapping: &Mapping) -> Result<Self> {
-        let bucket = mapping.target.clone();
-        let exists = host.memo(&format!("bucket/{bucket}"), || host.bucket_exists(TARGET, &bucket))?;
-        if !exists && !params.create_buckets {
-            return Err(Error::Missing(format!(
-                "bucket `{bucket}` isn't at the target; make it there, or let the step do so by \
-                 `\"create_buckets\": true`"
-            )));
-        }
-        let cors: Vec<CorsRule> = params.cors_of(mapping).iter().map(Rule::to_cors).collect();
-        let cors_due = match (cors.is_empty(), exists) {
-            (true, _) => false,
-            (false, false) => true,
-            (false, true) => host.memo(&format!("cors/{bucket}"), || {
-                Ok(!verify::has_rules(host.bucket_cors(TARGET, &bucket)?.as_deref(), &cors))
-            })?,
-        };
-        Ok(Self { bucket, exists, cors, cors_due })
-    }
-
-    fn create_key(&self) -> String {
-        format!("bucket {}", self.bucket)
-    }
-
-    fn effects<H: Host>(&self, host: &H) -> Result<Vec<H::Effect>> {
-        let mut effects = Vec::new();
-        if !self.exists {
-            effects.push(host.create_bucket(TARGET, &self.create_key(), &self.bucket)?);
-        }
-        if self.cors_due {
-            let effect = host.set_cors(TARGET, &format!("cors {}", self.bucket), &self.bucket, &self.cors)?;
-            effects.push(if self.exists { effect } else { effect.after([self.create_key()]) });
-        }
-        Ok(effects)
-    }
 }
 
 /// A source that overlaps the target would be copied over itself; two entries that write to one place would race.
@@ -250,37 +382,38 @@ fn refuse_overlaps<H: Host>(host: &H, mappings: &[Mapping]) -> Result<()> {
     Ok(())
 }
 
-fn refuse_conflicts(conflicts: &[String]) -> Result<()> {
-    if conflicts.is_empty() {
-        return Ok(());
-    }
-    let shown = conflicts.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    let more = match conflicts.len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Err(Error::Conflict(format!(
-        "{} objects are at the target with other content: {shown}{more}. Nothing was copied. Move them away, or set \
-         `\"overwrite\": \"changed\"`",
-        conflicts.len()
-    )))
-}
-
 /// What became of the effects, without keeping an outcome for each.
-#[derive(Default)]
-struct Outcomes {
+struct Outcomes<H: Host> {
+    batch: Vec<H::Effect>,
     failed: u64,
     first: Option<Error>,
     seen: BTreeSet<String>,
+    /// By the keys of their effects.
+    probes: BTreeMap<String, Probe>,
 }
 
-impl Outcomes {
-    fn submit<H: Host>(&mut self, host: &H, batch: Vec<H::Effect>) -> Result<()> {
+impl<H: Host> Default for Outcomes<H> {
+    fn default() -> Self {
+        Self { batch: Vec::new(), failed: 0, first: None, seen: BTreeSet::new(), probes: BTreeMap::new() }
+    }
+}
+
+impl<H: Host> Outcomes<H> {
+    fn add(&mut self, host: &H, effect: H::Effect) -> Result<()> {
+        self.batch.push(effect);
+        if self.batch.len() < BATCH { Ok(()) } else { self.submit(host, Vec::new()) }
+    }
+
+    /// Submits what was added and `more`.
+    fn submit(&mut self, host: &H, more: Vec<H::Effect>) -> Result<()> {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.extend(more);
         if batch.is_empty() { Ok(()) } else { host.submit(batch) }
     }
 
     /// Waits for all. In a plan every outcome is pending, which nothing here depends on.
-    fn settle<H: Host>(&mut self, host: &H) -> Result<()> {
+    fn settle(&mut self, host: &H) -> Result<()> {
+        self.submit(host, Vec::new())?;
         loop {
             let outcomes = host.next(1024)?;
             if outcomes.is_empty() {
@@ -288,6 +421,12 @@ impl Outcomes {
             }
             for outcome in outcomes {
                 match outcome.result {
+                    Ok(found) if outcome.key.starts_with("probe ") => {
+                        let probe = serde_json::from_str(&found).map_err(|e| {
+                            Error::Failed(format!("the outcome of `{}` can't be read: {e}", outcome.key))
+                        })?;
+                        self.probes.insert(outcome.key, probe);
+                    }
                     Ok(_) | Err(Error::Pending(_)) => {}
                     Err(error) => {
                         self.failed += 1;

@@ -1,5 +1,7 @@
 //! What a recipe says under `with`.
 
+use std::collections::BTreeMap;
+
 use godwit_sdk::prelude::*;
 
 use crate::glob::{Filter, Glob};
@@ -32,6 +34,83 @@ pub struct Params {
     /// Leave out keys that match one of these.
     #[serde(default)]
     pub exclude: Vec<String>,
+    /// Copy only objects of at least this many bytes.
+    #[serde(default)]
+    pub min_size: Option<u64>,
+    /// Copy only objects of at most this many bytes.
+    #[serde(default)]
+    pub max_size: Option<u64>,
+    /// Copy only objects that were written at least this long ago: `12h`, `30d`.
+    #[serde(default)]
+    pub min_age: Option<String>,
+    /// Copy only objects that were written at most this long ago.
+    #[serde(default)]
+    pub max_age: Option<String>,
+    /// Other names for keys: the first rule that fits a key (what comes after its prefix) names it anew.
+    #[serde(default)]
+    pub rename: Vec<Rename>,
+    /// Delete what the target has below the prefixes and the source hasn't.
+    #[serde(default)]
+    pub mirror: Option<Mirror>,
+    /// Which versions of an object are copied.
+    #[serde(default)]
+    pub versions: Versions,
+    /// Carry tags over, where the target has them.
+    #[serde(default = "yes")]
+    pub tags: bool,
+    /// Storage classes at the target by those of the source. A class that isn't named is kept where the target has
+    /// storage classes; `STANDARD` is the target's standard one.
+    #[serde(default)]
+    pub storage_classes: BTreeMap<String, String>,
+    /// Settings of the buckets by name: `source` carries the source's over, anything else is the document to set (XML as
+    /// the S3 API defines it, of a policy JSON).
+    #[serde(default)]
+    pub settings: BTreeMap<BucketSetting, String>,
+    /// Carry the source's CORS rules over where `cors` gives none.
+    #[serde(default)]
+    pub carry_cors: bool,
+    /// Before anything is copied, find out by an object that is gone again afterwards whether presigned PUT and GET work
+    /// at the target and whether it honours conditions.
+    #[serde(default = "yes")]
+    pub probe: bool,
+    /// Of a hundred objects, how many a verification of `checksum` or `full` compares; which ones follows from their keys.
+    #[serde(default = "hundred")]
+    pub sample_percent: u8,
+    /// Origins whose preflight requests the target has to allow; those that the CORS rules spell out if left out.
+    #[serde(default)]
+    pub check_origins: Option<Vec<String>>,
+}
+
+fn hundred() -> u8 {
+    100
+}
+
+/// A rule that names keys anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rename {
+    /// A pattern as in `include`.
+    pub from: String,
+    /// The new key, in which `$1`, `$2`, … stand for what the pattern's first, second, … `*`, `**` or `?` stood for.
+    pub to: String,
+}
+
+/// How the target is made to hold nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mirror {
+    /// More objects to delete than this end the step before anything is copied or deleted.
+    pub max_delete: u64,
+}
+
+/// Which versions of an object are copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Versions {
+    #[default]
+    Latest,
+    /// All, the oldest first, with delete markers; only to keys that have nothing, in buckets that keep versions.
+    All,
 }
 
 fn yes() -> bool {
@@ -76,6 +155,8 @@ pub enum Overwrite {
     Never,
     /// Replace them.
     Changed,
+    /// Replace those that are older than the source's, and leave the others.
+    Newer,
 }
 
 /// How arrival is proven.
@@ -87,6 +168,9 @@ pub enum Verification {
     /// By HEAD of every object that was copied.
     #[default]
     Head,
+    /// HEAD, and both sides are compared by a checksum that both offer, or else by their content. Not for a step with
+    /// transforms.
+    Checksum,
     /// HEAD, and the content of both sides is read and compared. Not for a step with transforms.
     Full,
 }
@@ -128,6 +212,55 @@ pub struct Mapping {
     pub prefix: String,
     pub target_prefix: String,
     pub cors: Option<Vec<Rule>>,
+    /// Rules that name keys anew.
+    pub names: Vec<NewName>,
+}
+
+/// A rule of `rename`, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewName {
+    from: Glob,
+    to: String,
+}
+
+impl NewName {
+    fn new(rule: &Rename) -> Result<Self> {
+        let from = Glob::new(&rule.from)?;
+        let wrong = |why: String| {
+            Err(Error::Invalid(format!("`rename` from `{}` to `{}`: {why}", rule.from, rule.to)))
+        };
+        let mut rest = rule.to.as_str();
+        while let Some(at) = rest.find('$') {
+            rest = &rest[at + 1..];
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            match rest[..digits].parse::<usize>() {
+                Ok(number) if (1..=from.wildcards()).contains(&number) => {}
+                Ok(number) => {
+                    return wrong(format!("there is no `${number}`: the pattern has {}", from.wildcards()));
+                }
+                Err(_) => return wrong("a `$` stands before no number".to_owned()),
+            }
+            rest = &rest[digits..];
+        }
+        Ok(Self { from, to: rule.to.clone() })
+    }
+
+    /// The new name; `None` where the pattern doesn't fit.
+    fn of(&self, key: &str) -> Option<String> {
+        let captured = self.from.captures(key)?;
+        let mut out = String::new();
+        let mut rest = self.to.as_str();
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let number: usize = rest[..digits].parse().unwrap_or(0);
+            out.push_str(number.checked_sub(1).and_then(|at| captured.get(at)).map_or("", String::as_str));
+            rest = &rest[digits..];
+        }
+        out.push_str(rest);
+        Some(out)
+    }
 }
 
 impl Mapping {
@@ -138,7 +271,10 @@ impl Mapping {
 
     /// The target's key of what comes after the prefix.
     pub fn target_key(&self, rest: &str) -> String {
-        format!("{}{rest}", self.target_prefix)
+        match self.names.iter().find_map(|name| name.of(rest)) {
+            Some(new) => format!("{}{new}", self.target_prefix),
+            None => format!("{}{rest}", self.target_prefix),
+        }
     }
 }
 
@@ -147,19 +283,75 @@ impl Params {
         if self.buckets.is_empty() {
             return Err(Error::Invalid("`buckets` is empty: name at least one bucket".to_owned()));
         }
-        self.buckets.iter().map(BucketEntry::resolve).collect()
+        if !(1..=100).contains(&self.sample_percent) {
+            return Err(Error::Invalid("`sample_percent` has to be from 1 to 100".to_owned()));
+        }
+        let instead = |one: &str, other: &str| {
+            Err(Error::Invalid(format!("`{one}` and `{other}` can't stand together: leave one of them out")))
+        };
+        if !self.rename.is_empty() && self.mirror.is_some() {
+            return instead("rename", "mirror");
+        }
+        if self.versions == Versions::All && self.mirror.is_some() {
+            return instead("mirror", "\"versions\": \"all\"");
+        }
+        let names = self.rename.iter().map(NewName::new).collect::<Result<Vec<_>>>()?;
+        self.buckets.iter().map(|entry| Ok(Mapping { names: names.clone(), ..entry.resolve()? })).collect()
     }
 
-    pub fn filter(&self) -> Result<Filter> {
+    /// `now` is in seconds since the Unix epoch: ages are taken from it.
+    pub fn filter(&self, now: i64) -> Result<Filter> {
         let globs = |patterns: &[String]| {
             patterns.iter().map(|pattern| Glob::new(pattern)).collect::<Result<Vec<_>>>()
         };
-        Ok(Filter { include: globs(&self.include)?, exclude: globs(&self.exclude)? })
+        let before = |name: &str, age: &Option<String>| {
+            age.as_deref().map(|age| Ok(now - seconds(name, age)?)).transpose()
+        };
+        Ok(Filter {
+            include: globs(&self.include)?,
+            exclude: globs(&self.exclude)?,
+            min_size: self.min_size,
+            max_size: self.max_size,
+            latest: before("min_age", &self.min_age)?,
+            earliest: before("max_age", &self.max_age)?,
+        })
+    }
+
+    /// The storage class at the target; `None` for its standard one.
+    pub fn class_of(&self, source: Option<&str>, target_has_classes: bool) -> Option<String> {
+        let mapped = source.and_then(|class| self.storage_classes.get(class).map(String::as_str));
+        let kept = source.filter(|_| target_has_classes);
+        mapped.or(kept).filter(|class| *class != "STANDARD").map(str::to_owned)
     }
 
     pub fn cors_of<'a>(&'a self, mapping: &'a Mapping) -> &'a [Rule] {
         mapping.cors.as_deref().unwrap_or(&self.cors)
     }
+}
+
+/// A duration such as `90s`, `30m`, `12h`, `7d`, or a sum of them.
+fn seconds(name: &str, text: &str) -> Result<i64> {
+    let wrong = || Error::Invalid(format!("`{name}` is `{text}`: give a duration such as `12h` or `30d`"));
+    let mut total = 0i64;
+    let mut rest = text;
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let number: i64 = rest[..digits].parse().map_err(|_| wrong())?;
+        let mut chars = rest[digits..].chars();
+        let unit = match chars.next() {
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3600,
+            Some('d') => 86_400,
+            _ => return Err(wrong()),
+        };
+        total = number.checked_mul(unit).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
+        rest = chars.as_str();
+    }
+    Ok(total)
 }
 
 impl BucketEntry {
@@ -171,6 +363,7 @@ impl BucketEntry {
                 prefix: String::new(),
                 target_prefix: String::new(),
                 cors: None,
+                names: Vec::new(),
             },
             Self::Mapping(entry) => Mapping {
                 source: entry.source.clone(),
@@ -178,6 +371,7 @@ impl BucketEntry {
                 prefix: entry.prefix.clone(),
                 target_prefix: entry.target_prefix.clone().unwrap_or_else(|| entry.prefix.clone()),
                 cors: entry.cors.clone(),
+                names: Vec::new(),
             },
         };
         if mapping.source.is_empty() || mapping.target.is_empty() {

@@ -46,7 +46,7 @@ fn what_is_missing_is_copied_and_what_is_there_is_left() {
     }
     let checks = mock::verify::<S3ToR2>(&host, &params(), &outputs).unwrap();
     assert!(failed(&checks).is_empty(), "{checks:?}");
-    assert_eq!(checks.len(), 2);
+    assert_eq!(checks.len(), 3);
 }
 
 #[test]
@@ -54,7 +54,8 @@ fn a_plan_lists_the_copies_and_performs_none() {
     let host = host(&["a", "b"]);
     let outputs = mock::plan::<S3ToR2>(&host, &params()).unwrap();
     assert_eq!(outputs.objects, 2);
-    assert_eq!((host.submitted().len(), host.performed()), (2, 0));
+    // Two copies and the probe.
+    assert_eq!((host.submitted().len(), host.performed()), (3, 0));
     assert!(host.object(TARGET, "datasets", "a").is_none());
     assert!(host.memo("page/0/0").is_none());
 }
@@ -71,7 +72,8 @@ fn a_resumed_call_asks_for_the_same_copies() {
     host.set_object(TARGET, "datasets", "other", MockObject::new("other"));
     let outputs = mock::apply::<S3ToR2>(&host, &params()).unwrap();
     assert_eq!(outputs.objects, 2500);
-    assert_eq!(before + host.performed(), 2500);
+    // And the probe.
+    assert_eq!(before + host.performed(), 2501);
     let checks = mock::verify::<S3ToR2>(&host, &params(), &outputs).unwrap();
     assert!(failed(&checks).is_empty(), "{checks:?}");
 }
@@ -108,8 +110,8 @@ fn overwriting_names_the_object_that_goes() {
     let mut params = params();
     params["overwrite"] = json!("changed");
     mock::apply::<S3ToR2>(&host, &params).unwrap();
-    let Request::CopyObject { replaces, .. } = &host.submitted()[0].request else { panic!() };
-    assert_eq!(*replaces, Replaces::Object(MockObject::new("something older").etag));
+    let Request::CopyObject { copy, .. } = &host.submitted()[1].request else { panic!() };
+    assert_eq!(copy.replaces, Replaces::Object(MockObject::new("something older").etag));
     assert_eq!(host.object(TARGET, "datasets", "a").unwrap().content, b"a");
 }
 
@@ -131,7 +133,7 @@ fn buckets_are_made_and_rules_are_set_before_objects_arrive() {
     assert_eq!(mock::apply::<S3ToR2>(&host, &params).unwrap(), outputs);
     assert_eq!(host.performed(), 0);
     let checks = mock::verify::<S3ToR2>(&host, &params, &outputs).unwrap();
-    assert!(failed(&checks).is_empty() && checks.len() == 3, "{checks:?}");
+    assert!(failed(&checks).is_empty() && checks.len() == 5, "{checks:?}");
 }
 
 #[test]
@@ -208,8 +210,237 @@ fn params_that_make_no_sense_are_refused() {
         (json!({ "buckets": ["datasets"], "include": [""] }), "pattern"),
         (json!({ "buckets": ["datasets"], "overwrit": "never" }), "overwrit"),
         (json!({ "buckets": ["nowhere"], "create_buckets": true }), "nowhere"),
+        (json!({ "buckets": ["datasets"], "max_age": "3 weeks" }), "`max_age`"),
+        (json!({ "buckets": ["datasets"], "sample_percent": 0 }), "`sample_percent`"),
+        (json!({ "buckets": ["datasets"], "rename": [{ "from": "a/*", "to": "$2" }] }), "there is no `$2`"),
+        (
+            json!({ "buckets": ["datasets"], "rename": [{ "from": "a/*", "to": "b/$1" }],
+                "mirror": { "max_delete": 1 } }),
+            "can't stand together",
+        ),
     ] {
         let error = mock::apply::<S3ToR2>(&host, &params).unwrap_err();
         assert!(error.to_string().contains(needle), "{error}");
     }
+}
+
+/// An object of this content, class and time.
+fn object(content: &str, class: Option<&str>, modified: i64) -> MockObject {
+    MockObject { storage_class: class.map(str::to_owned), modified, ..MockObject::new(content) }
+}
+
+#[test]
+fn keys_get_other_names_and_are_found_under_them() {
+    let host = host(&["datasets/7/img/a.jpg", "datasets/8/img/b/c.jpg", "other"]);
+    let params = json!({
+        "buckets": ["datasets"],
+        "rename": [{ "from": "datasets/*/img/**", "to": "data/$2/$1" }],
+        "verify": "full",
+    });
+    let outputs = mock::apply::<S3ToR2>(&host, &params).unwrap();
+    assert_eq!(outputs.objects, 3);
+    for key in ["data/a.jpg/7", "data/b/c.jpg/8", "other"] {
+        assert!(host.object(TARGET, "datasets", key).is_some(), "{key}");
+    }
+    let checks = mock::verify::<S3ToR2>(&host, &params, &outputs).unwrap();
+    assert!(failed(&checks).is_empty(), "{checks:?}");
+    // A second step finds all of it there.
+    let again = MockHost::new();
+    let again = ["data/a.jpg/7", "data/b/c.jpg/8", "other"].iter().fold(again, |again, key| {
+        again.with_object(TARGET, "datasets", key, host.object(TARGET, "datasets", key).unwrap())
+    });
+    let again = ["datasets/7/img/a.jpg", "datasets/8/img/b/c.jpg", "other"]
+        .iter()
+        .fold(again, |again, key| again.with_object(SOURCE, "datasets", key, MockObject::new(*key)));
+    let outputs = mock::apply::<S3ToR2>(&again, &params).unwrap();
+    assert_eq!((outputs.objects, outputs.already_there), (0, 3));
+    let checks = mock::verify::<S3ToR2>(&again, &params, &outputs).unwrap();
+    assert!(failed(&checks).is_empty(), "{checks:?}");
+}
+
+#[test]
+fn a_mirror_deletes_last_and_no_more_than_allowed() {
+    let extra = |host: MockHost| {
+        ["a/gone", "z", "z.tmp"]
+            .iter()
+            .fold(host, |host, key| host.with_object(TARGET, "datasets", key, MockObject::new("extra")))
+    };
+    let with = |most: u64| json!({ "buckets": ["datasets"], "exclude": ["**.tmp"], "mirror": { "max_delete": most } });
+    let there = extra(host(&["a", "b"]));
+    let error = mock::apply::<S3ToR2>(&there, &with(1)).unwrap_err();
+    assert!(error.to_string().contains("2 objects that only the target has"), "{error}");
+    assert_eq!(there.performed(), 0);
+
+    let there = extra(host(&["a", "b"]));
+    let outputs = mock::apply::<S3ToR2>(&there, &with(2)).unwrap();
+    assert_eq!((outputs.objects, outputs.deleted), (2, 2));
+    assert!(there.object(TARGET, "datasets", "z").is_none());
+    // What the patterns leave out is left alone.
+    assert!(there.object(TARGET, "datasets", "z.tmp").is_some());
+    let last = there.submitted().last().unwrap().key.clone();
+    assert!(last.starts_with("delete "), "{last}");
+    let checks = mock::verify::<S3ToR2>(&there, &with(2), &outputs).unwrap();
+    assert!(failed(&checks).is_empty(), "{checks:?}");
+    there.set_object(TARGET, "datasets", "z", MockObject::new("back"));
+    let checks = mock::verify::<S3ToR2>(&there, &with(2), &outputs).unwrap();
+    assert_eq!(failed(&checks).len(), 1, "{checks:?}");
+
+    // A copy that fails keeps everything.
+    let there = extra(host(&["a", "b"])).with_outcome("copy datasets/b", Err(Error::Failed("no".into())));
+    mock::apply::<S3ToR2>(&there, &with(2)).unwrap_err();
+    assert!(there.object(TARGET, "datasets", "z").is_some());
+}
+
+#[test]
+fn newer_objects_at_the_target_are_left() {
+    let host = MockHost::new()
+        .with_object(SOURCE, "datasets", "old", object("new content", None, 50))
+        .with_object(TARGET, "datasets", "old", object("old content!", None, 10))
+        .with_object(SOURCE, "datasets", "young", object("older", None, 50))
+        .with_object(TARGET, "datasets", "young", object("the newer one", None, 60));
+    let params = json!({ "buckets": ["datasets"], "overwrite": "newer" });
+    let outputs = mock::apply::<S3ToR2>(&host, &params).unwrap();
+    assert_eq!(
+        (outputs.objects, outputs.buckets[0].newer_at_target, outputs.buckets[0].overwritten),
+        (1, 1, 1)
+    );
+    assert_eq!(host.object(TARGET, "datasets", "young").unwrap().content, b"the newer one");
+    assert_eq!(host.object(TARGET, "datasets", "old").unwrap().content, b"new content");
+    let checks = mock::verify::<S3ToR2>(&host, &params, &outputs).unwrap();
+    assert!(failed(&checks).is_empty(), "{checks:?}");
+}
+
+#[test]
+fn sizes_choose_and_classes_are_mapped_or_kept() {
+    let host = MockHost::new()
+        .with_bucket(TARGET, "b")
+        .with_object(SOURCE, "b", "cold", object("0123456789", Some("STANDARD_IA"), 1))
+        .with_object(SOURCE, "b", "large", object("0123456789012345", None, 1))
+        .with_object(SOURCE, "b", "rare", object("0123456789", Some("ONEZONE_IA"), 1))
+        .with_object(SOURCE, "b", "small", object("0", None, 1));
+    let params = json!({ "buckets": ["b"], "min_size": 5, "max_size": 12,
+        "storage_classes": { "ONEZONE_IA": "STANDARD" } });
+    let outputs = mock::apply::<S3ToR2>(&host, &params).unwrap();
+    assert_eq!(outputs.objects, 2);
+    assert_eq!(host.object(TARGET, "b", "cold").unwrap().storage_class.as_deref(), Some("STANDARD_IA"));
+    assert_eq!(host.object(TARGET, "b", "rare").unwrap().storage_class, None);
+    let said = host.logs();
+    assert!(said.iter().any(|(_, line)| line.contains("1 STANDARD, 1 STANDARD_IA")), "{said:?}");
+}
+
+#[test]
+fn what_the_target_or_the_source_cannot_do_is_said_before_anything_is_copied() {
+    let small = Endpoint {
+        vendor: "tiny".into(),
+        tags: false,
+        versions: false,
+        storage_classes: false,
+        max_object: 8,
+        max_key: 6,
+    };
+    let host = MockHost::new()
+        .with_bucket(TARGET, "b")
+        .with_endpoint(TARGET, small)
+        .with_object(SOURCE, "b", "a", object("0123456789", None, 1))
+        .with_object(SOURCE, "b", "frozen", object("0", Some("DEEP_ARCHIVE"), 1))
+        .with_object(SOURCE, "b", "long-key", object("0", None, 1))
+        .with_setting(SOURCE, "b", BucketSetting::Versioning, "<VersioningConfiguration/>");
+    let error = mock::apply::<S3ToR2>(&host, &json!({ "buckets": ["b"] })).unwrap_err().to_string();
+    for needle in ["can't take 2 objects", "b/a (10 bytes", "long-key", "1 objects are archived", "b/frozen"]
+    {
+        assert!(error.contains(needle), "{needle}: {error}");
+    }
+    assert_eq!(host.performed(), 0);
+
+    let params = json!({ "buckets": ["b"], "include": ["nothing"], "settings": { "versioning": "source" } });
+    let outputs = mock::apply::<S3ToR2>(&host, &params).unwrap();
+    assert!(outputs.buckets[0].settings_lacking["versioning"].contains("tiny"), "{outputs:?}");
+    let checks = mock::verify::<S3ToR2>(&host, &params, &outputs).unwrap();
+    assert!(failed(&checks).is_empty(), "{checks:?}");
+    assert!(checks.iter().any(|check| matches!(check.verdict, Verdict::NotComparable(_))));
+}
+
+#[test]
+fn settings_and_rules_are_carried_over_or_set() {
+    let host = MockHost::new().with_object(SOURCE, "b", "a", MockObject::new("a")).with_setting(
+        SOURCE,
+        "b",
+        BucketSetting::Lifecycle,
+        "<LifecycleConfiguration/>",
+    );
+    let params = json!({ "buckets": ["b"], "create_buckets": true, "carry_cors": true,
+        "settings": { "lifecycle": "source", "tagging": "<Tagging/>", "policy": "source" } });
+    let outputs = mock::apply::<S3ToR2>(&host, &params).unwrap();
+    assert_eq!(outputs.buckets[0].settings_set, [BucketSetting::Lifecycle, BucketSetting::Tagging]);
+    assert_eq!(host.setting(TARGET, "b", BucketSetting::Tagging).as_deref(), Some("<Tagging/>"));
+    // Objects wait for the settings: a lifecycle or versions concern them from the first.
+    let submitted = host.submitted();
+    let copy = submitted.iter().find(|effect| effect.key == "copy b/a").unwrap();
+    assert_eq!(copy.after, ["bucket b", "lifecycle b", "tagging b"]);
+    // Called again it decides the same.
+    assert_eq!(mock::apply::<S3ToR2>(&host, &params).unwrap(), outputs);
+    assert_eq!(host.performed(), 0);
+}
+
+#[test]
+fn versions_arrive_oldest_first_and_are_one_effect_an_object() {
+    let version = |key: &str, version: &str, size: u64, latest: bool, deleted: bool| ObjectVersion {
+        info: ObjectInfo {
+            key: key.to_owned(),
+            size,
+            etag: if deleted { String::new() } else { format!("etag-{version}") },
+            modified: 1,
+            storage_class: None,
+        },
+        version: version.to_owned(),
+        latest,
+        deleted,
+    };
+    let host = MockHost::new().with_bucket(TARGET, "b").with_object(SOURCE, "b", "a", MockObject::new("a"));
+    let host = host.with_versions(
+        SOURCE,
+        "b",
+        vec![
+            version("a", "3", 1, true, false),
+            version("a", "2", 0, false, true),
+            version("a", "1", 9, false, false),
+            version("gone", "5", 0, true, true),
+            version("gone", "4", 7, false, false),
+        ],
+    );
+    let params = json!({ "buckets": ["b"], "versions": "all" });
+    let outputs = mock::apply::<S3ToR2>(&host, &params).unwrap();
+    assert_eq!((outputs.objects, outputs.buckets[0].versions, outputs.bytes), (2, 5, 17));
+    let submitted = host.submitted();
+    let sent: Vec<Vec<&str>> = submitted
+        .iter()
+        .filter_map(|effect| match &effect.request {
+            Request::CopyVersions { versions, .. } => {
+                Some(versions.iter().map(|version| version.version.as_str()).collect())
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sent, [vec!["1", "2", "3"], vec!["4", "5"]]);
+    assert_eq!(mock::apply::<S3ToR2>(&host, &params).unwrap(), outputs);
+    assert_eq!(host.performed(), 0, "called again it asks for the same");
+    let error = mock::apply::<S3ToR2>(
+        &host,
+        &json!({ "buckets": ["b"], "versions": "all", "mirror": { "max_delete": 1 } }),
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("`mirror`"), "{error}");
+}
+
+#[test]
+fn browsers_are_asked_for() {
+    let host = host(&["a"]);
+    let rule = json!({ "allowed_origins": ["https://app.example.com"], "allowed_methods": ["GET"] });
+    let params = json!({ "buckets": ["datasets"], "cors": [rule],
+        "check_origins": ["https://app.example.com", "https://other.example.com"] });
+    let outputs = mock::apply::<S3ToR2>(&host, &params).unwrap();
+    let checks = mock::verify::<S3ToR2>(&host, &params, &outputs).unwrap();
+    let wrong = failed(&checks);
+    assert_eq!(wrong.len(), 1, "{checks:?}");
+    assert!(wrong[0].name.contains("other.example.com"), "{wrong:?}");
 }

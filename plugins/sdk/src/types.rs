@@ -301,7 +301,7 @@ pub struct Comparison {
 }
 
 /// Settings of a bucket that are one document of the S3 API each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BucketSetting {
     Lifecycle,
@@ -309,6 +309,19 @@ pub enum BucketSetting {
     Policy,
     Encryption,
     Versioning,
+}
+
+impl BucketSetting {
+    /// Its name in the S3 API and in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lifecycle => "lifecycle",
+            Self::Tagging => "tagging",
+            Self::Policy => "policy",
+            Self::Encryption => "encryption",
+            Self::Versioning => "versioning",
+        }
+    }
 }
 
 /// `objects.setting-state` of the WIT.
