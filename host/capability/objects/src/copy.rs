@@ -98,6 +98,7 @@ impl<'a> Copy<'a> {
             store: self.from,
             bucket: &self.action.source.bucket,
             key: &self.action.source.key,
+            version: None,
             size: self.action.size,
             etag: &self.action.etag,
         }
@@ -109,6 +110,8 @@ impl<'a> Copy<'a> {
             bucket: &self.action.sink.bucket,
             key: &self.action.sink.key,
             replaces: &self.action.replaces,
+            class: self.action.storage_class.as_deref(),
+            tags: self.action.tags,
         }
     }
 
@@ -141,6 +144,7 @@ impl<'a> Copy<'a> {
         }
         let _room = self.memory.take(self.action.size).await;
         let (held, kept) = self.source().hold(None).await?;
+        let kept = self.sink().dressed(kept, &self.source(), true).await?;
         self.sink().put(Content::Held(&held, &kept), maybe_ours).await
     }
 
@@ -217,7 +221,7 @@ impl<'a> Copy<'a> {
         let _room = self.memory.take(part * 2).await;
         let (mut reply, len) = self.source().open(None).await?;
         reply.release();
-        let kept = Kept::of(&reply.headers);
+        let kept = self.sink().dressed(Kept::of(&reply.headers), &self.source(), true).await?;
         let shape = json!({
             "kind": "object",
             "bucket": self.action.source.bucket,

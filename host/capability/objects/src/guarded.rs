@@ -4,7 +4,7 @@
 //! first write of a small object: the same bytes are put again under `If-None-Match: *`, which has to be refused.
 //! Until then, and where it doesn't, HEAD asks first.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,7 +15,7 @@ use http::HeaderMap;
 
 use crate::fault;
 use crate::http::Turn;
-use crate::kept::Kept;
+use crate::kept::{Kept, TAGGING};
 use crate::source::{Digests, Held, Source, Streaming, is_md5};
 use crate::store::{Head, Payload, Store, Written, ascii, is_last, patiently, pause};
 use crate::vendor::Vendor;
@@ -35,6 +35,7 @@ pub(crate) enum Belief {
 pub(crate) struct Beliefs {
     conditions: AtomicU8,
     probing: tokio::sync::Mutex<()>,
+    refuses_tags: AtomicBool,
     /// Whether a `+` in an encoded listing is a space.
     pub plus: tokio::sync::Mutex<Option<bool>>,
 }
@@ -44,6 +45,7 @@ impl Beliefs {
         Self {
             conditions: AtomicU8::new(if vendor.ignores_conditions { 2 } else { 0 }),
             probing: tokio::sync::Mutex::new(()),
+            refuses_tags: AtomicBool::new(false),
             plus: tokio::sync::Mutex::new(vendor.plus_is_space),
         }
     }
@@ -56,7 +58,12 @@ impl Beliefs {
         }
     }
 
-    fn learn(&self, belief: Belief) {
+    /// Whether the store has refused tags.
+    pub fn refuses_tags(&self) -> bool {
+        self.refuses_tags.load(Ordering::Relaxed)
+    }
+
+    pub fn learn(&self, belief: Belief) {
         self.conditions.store(belief as u8, Ordering::Relaxed);
     }
 }
@@ -68,6 +75,10 @@ pub(crate) struct Sink<'a> {
     pub bucket: &'a str,
     pub key: &'a str,
     pub replaces: &'a Replaces,
+    /// The storage class that is wanted; `None` for the standard one.
+    pub class: Option<&'a str>,
+    /// Tags are carried over.
+    pub tags: bool,
 }
 
 /// What a write puts there.
@@ -144,6 +155,7 @@ impl Sink<'_> {
             store: self.store,
             bucket: self.bucket,
             key: self.key,
+            version: None,
             size: head.size,
             etag: &head.etag,
         };
@@ -208,7 +220,11 @@ impl Sink<'_> {
             // The source is opened apart, so that its refusals are not taken for the sink's.
             let streaming = match content {
                 Content::Held(..) => None,
-                Content::Streamed(source) => Some(patiently(|_| source.stream(None)).await?),
+                Content::Streamed(source) => {
+                    let mut streaming = patiently(|_| source.stream(None)).await?;
+                    streaming.kept = self.dressed(streaming.kept, &source, true).await?;
+                    Some(streaming)
+                }
             };
             match self.send(content, streaming, belief != Belief::Ignored).await {
                 Ok((written, digests, kept)) => {
@@ -219,8 +235,11 @@ impl Sink<'_> {
                         size: digests.len,
                         version: written.version,
                         digest: format!("sha256:{}", digests.sha256_hex()),
-                        notes: note.into_iter().chain(kept.note()).collect(),
+                        notes: note.into_iter().chain(kept.notes()).collect(),
                     };
+                    if kept.has_tags() && beliefs.refuses_tags() {
+                        placed.notes.push("the store takes no tags: they are not carried over".to_owned());
+                    }
                     if placed.etag.is_empty() {
                         let head = self.store.head(self.bucket, self.key).await?;
                         placed.etag = head.ok_or_else(|| self.conflict(None))?.etag;
@@ -229,6 +248,10 @@ impl Sink<'_> {
                         self.probe(content, &mut placed).await;
                     }
                     return Ok(placed);
+                }
+                // The store has no tags.
+                Err(error) if fault::is_not_implemented(&error) && self.tags && !beliefs.refuses_tags() => {
+                    beliefs.refuses_tags.store(true, Ordering::Relaxed);
                 }
                 // The store has no such condition.
                 Err(error) if belief != Belief::Ignored && fault::is_not_implemented(&error) => {
@@ -262,7 +285,7 @@ impl Sink<'_> {
             }
         }
         if let Some(streaming) = streaming {
-            condition.extend(streaming.kept.headers());
+            self.add_kept(&streaming.kept, &mut condition);
             let payload = Payload::Streamed { body: streaming.body, len: streaming.len };
             let written =
                 self.store.put(self.bucket, self.key, Vec::new(), condition, payload, Turn::Rides).await;
@@ -277,11 +300,18 @@ impl Sink<'_> {
         let Content::Held(held, kept) = content else {
             return Err(Error::host(format!("{}: no body to send", self.label())));
         };
-        condition.extend(kept.headers());
+        self.add_kept(kept, &mut condition);
         condition.insert("content-md5", ascii(&BASE64.encode(held.digests.md5))?);
         let written =
             self.store.put(self.bucket, self.key, Vec::new(), condition, payload(held), Turn::Waits).await?;
         Ok((written, held.digests.clone(), kept.clone()))
+    }
+
+    fn add_kept(&self, kept: &Kept, headers: &mut HeaderMap) {
+        headers.extend(kept.headers());
+        if self.store.beliefs.refuses_tags() {
+            headers.remove(TAGGING);
+        }
     }
 
     /// Finds out whether `If-None-Match: *` is honoured, by an object that this effect has just made.

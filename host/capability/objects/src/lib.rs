@@ -5,21 +5,31 @@
 //! and user metadata travel byte for byte. What was read is what the store confirmed: each body held in memory goes with
 //! its MD5 and SHA-256, and its ETag is compared where the vendor's ETags are digests.
 
+mod checksum;
+mod compare;
 mod control;
 mod copy;
+mod dress;
 mod endpoint;
 mod fault;
 mod guarded;
 mod http;
 mod kept;
+mod listing;
 mod multipart;
+mod preflight;
+mod probe;
 mod reads;
+mod settings;
 mod sign;
 mod source;
 mod store;
 mod undo;
 mod undo_plan;
+mod undo_versions;
 mod vendor;
+mod versions;
+mod xml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -184,8 +194,14 @@ impl Objects {
             return Err(Error::denied(format!("{place}: secrets are not written into objects"))
                 .hint("write them into a file through a `dir` connection"));
         }
-        let sink =
-            Sink { store, bucket: &action.sink.bucket, key: &action.sink.key, replaces: &action.replaces };
+        let sink = Sink {
+            store,
+            bucket: &action.sink.bucket,
+            key: &action.sink.key,
+            replaces: &action.replaces,
+            class: None,
+            tags: false,
+        };
         copy::put_bytes(sink, bytes, action.content_type.as_deref(), maybe_ours).await
     }
 
@@ -303,6 +319,9 @@ impl Capability for Objects {
             Action::DeleteObject(action) => self.prepare_delete(scope, action).await,
             Action::CreateBucket(action) => self.prepare_bucket(scope, action).await,
             Action::SetCors(action) => self.prepare_cors(scope, action).await,
+            Action::CopyVersions(action) => self.prepare_versions(scope, action).await,
+            Action::SetBucketSetting(action) => self.prepare_setting(scope, action).await,
+            Action::ProbeBucket(action) => Ok(self.prepare_probe(action)),
             _ => Err(not_ours(effect)),
         }
     }
@@ -335,6 +354,9 @@ impl Capability for Objects {
             Action::DeleteObject(action) => self.delete(scope, action, maybe_ours).await,
             Action::CreateBucket(action) => self.create_bucket(scope, action, &preparation.before).await,
             Action::SetCors(action) => self.set_cors(scope, action).await,
+            Action::CopyVersions(action) => self.copy_versions(scope, action, ledger, maybe_ours).await,
+            Action::SetBucketSetting(action) => self.set_setting(scope, action).await,
+            Action::ProbeBucket(action) => self.probe_bucket(scope, &effect.key, action, maybe_ours).await,
             _ => Err(not_ours(effect)),
         };
         if result.is_err() {
@@ -350,6 +372,7 @@ impl Capability for Objects {
         let sink = match &performed.effect.action {
             Action::CopyObject(action) => &action.sink,
             Action::PutObject(action) => &action.sink,
+            Action::CopyVersions(action) => return self.observe_versions(scope, action).await,
             _ => return Err(not_ours(&performed.effect)),
         };
         let store = self.store_of(scope, &sink.slot)?;

@@ -122,7 +122,9 @@ impl Upload<'_> {
         let source = self.copy.source();
         let head = source.store.head(source.bucket, source.key).await?;
         match head {
-            Some(head) if head.etag == source.etag && head.size == source.size => Ok(head.kept),
+            Some(head) if head.etag == source.etag && head.size == source.size => {
+                self.copy.sink().dressed(head.kept, &source, false).await
+            }
             Some(head) => Err(Error::conflict(format!(
                 "{} has changed since it was listed: {} bytes with ETag {} became {} bytes with ETag {}",
                 self.copy.label(),
@@ -230,7 +232,14 @@ impl Upload<'_> {
             return Ok(true);
         }
         let sink = self.copy.sink();
-        let there = Source { store: sink.store, bucket: sink.bucket, key: sink.key, size, etag: &head.etag };
+        let there = Source {
+            store: sink.store,
+            bucket: sink.bucket,
+            key: sink.key,
+            version: None,
+            size,
+            etag: &head.etag,
+        };
         let (_, parts) = there.digests(Some(part)).await?;
         Ok(parts.len() == arrived.len()
             && parts.iter().zip(arrived).all(|(there, sent)| there.sha256_hex() == sent.sha256))
@@ -356,7 +365,7 @@ impl Upload<'_> {
             match (head, error) {
                 (Some(head), _) if made => {
                     let mut placed = Placed::found(head, digest(part, arrived));
-                    placed.notes.extend(kept.note());
+                    placed.notes.extend(kept.notes());
                     return Ok(placed);
                 }
                 (Some(head), None) => return Err(self.differs(&head)),

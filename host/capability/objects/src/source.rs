@@ -72,6 +72,8 @@ pub(crate) struct Source<'a> {
     pub store: &'a Store,
     pub bucket: &'a str,
     pub key: &'a str,
+    /// This version; `None` stands for the current one.
+    pub version: Option<&'a str>,
     pub size: u64,
     pub etag: &'a str,
 }
@@ -111,7 +113,7 @@ impl Source<'_> {
     /// Begins to read, once, and makes sure that it is this object and this range that comes.
     pub async fn open(&self, range: Option<Range>) -> Result<(Reply, u64)> {
         let etag = (!self.etag.is_empty()).then_some(self.etag);
-        let reply = match self.store.get(self.bucket, self.key, range, etag).await {
+        let reply = match self.store.get(self.bucket, self.key, self.version, range, etag).await {
             Err(error) if error.kind == ErrorKind::Conflict => return Err(self.changed()),
             other => other?,
         };
