@@ -14,7 +14,7 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, CompletedMultipartUpload, CompletedPart,
-    CorsConfiguration, CorsRule as SdkCorsRule, CreateBucketConfiguration,
+    CorsConfiguration, CorsRule as SdkCorsRule, CreateBucketConfiguration, StorageClass, TaggingDirective,
 };
 use bytes::Bytes;
 use godwit_model::effect::CorsRule;
@@ -325,33 +325,62 @@ impl Store {
         }
     }
 
-    /// Copies an object within the store, with headers and metadata. Returns ETag and version.
+    /// Copies an object within the store, with headers and metadata, and tags where the store has them; `tags` false
+    /// leaves those behind. Returns ETag and version.
     pub async fn copy_within(
         &self,
         source: (&str, &str),
         etag: &str,
         sink: (&str, &str),
+        class: Option<&str>,
+        tags: bool,
     ) -> Result<(String, Option<String>)> {
-        let from = format!("{}/{}", encode(source.0, false), encode(source.1, true));
+        let without_tags = !tags && self.endpoint.vendor.tags;
         let answer = self
             .sdk
             .copy_object()
             .bucket(sink.0)
             .key(sink.1)
-            .copy_source(from)
+            .copy_source(place_of(source))
+            .copy_source_if_match(format!("\"{etag}\""))
+            .set_storage_class(class.map(StorageClass::from))
+            .set_tagging_directive(without_tags.then_some(TaggingDirective::Replace))
+            .customize()
+            .config_override(long())
+            .send()
+            .await
+            .map_err(|error| fault::of_sdk(&self.endpoint, &copying(source, sink), error))?;
+        let etag =
+            answer.copy_object_result().and_then(|result| result.e_tag()).map(bare).unwrap_or_default();
+        Ok((etag, answer.version_id().map(str::to_owned)))
+    }
+
+    /// Copies a range of an object into a part of an upload, within the store. Returns the part's ETag.
+    pub async fn copy_part_within(
+        &self,
+        source: (&str, &str),
+        etag: &str,
+        range: (u64, u64),
+        sink: (&str, &str),
+        upload: &str,
+        number: i32,
+    ) -> Result<String> {
+        let answer = self
+            .sdk
+            .upload_part_copy()
+            .bucket(sink.0)
+            .key(sink.1)
+            .upload_id(upload)
+            .part_number(number)
+            .copy_source(place_of(source))
+            .copy_source_range(format!("bytes={}-{}", range.0, range.1))
             .copy_source_if_match(format!("\"{etag}\""))
             .customize()
             .config_override(long())
             .send()
             .await
-            .map_err(|error| {
-                let doing =
-                    format!("copy of {}/{} to {}/{} within the store", source.0, source.1, sink.0, sink.1);
-                fault::of_sdk(&self.endpoint, &doing, error)
-            })?;
-        let etag =
-            answer.copy_object_result().and_then(|result| result.e_tag()).map(bare).unwrap_or_default();
-        Ok((etag, answer.version_id().map(str::to_owned)))
+            .map_err(|error| fault::of_sdk(&self.endpoint, &copying(source, sink), error))?;
+        Ok(answer.copy_part_result().and_then(|result| result.e_tag()).map(bare).unwrap_or_default())
     }
 
     /// GETs an object by a presigned URL, once, without any credentials beside it.
@@ -446,6 +475,14 @@ impl Store {
         }
         self.http.send(&self.endpoint, doing, request, len, Turn::Waits).await
     }
+}
+
+fn place_of(source: (&str, &str)) -> String {
+    format!("{}/{}", encode(source.0, false), encode(source.1, true))
+}
+
+fn copying(source: (&str, &str), sink: (&str, &str)) -> String {
+    format!("copy of {}/{} to {}/{} within the store", source.0, source.1, sink.0, sink.1)
 }
 
 fn from_sdk(rule: &SdkCorsRule) -> NamedCorsRule {

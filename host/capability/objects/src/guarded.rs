@@ -23,6 +23,9 @@ use crate::vendor::Vendor;
 /// The largest content that is sent twice to find out whether conditions are honoured.
 const PROBE_LIMIT: u64 = 1 << 20;
 
+/// The code of an ETag that isn't the content's.
+const ODD_ETAG: &str = "ETag";
+
 /// What is known of conditions on a PUT to one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Belief {
@@ -36,6 +39,8 @@ pub(crate) struct Beliefs {
     conditions: AtomicU8,
     probing: tokio::sync::Mutex<()>,
     refuses_tags: AtomicBool,
+    /// An ETag that looked like an MD5 was found to be none of the content's.
+    odd_etags: AtomicBool,
     /// Whether a `+` in an encoded listing is a space.
     pub plus: tokio::sync::Mutex<Option<bool>>,
 }
@@ -46,6 +51,7 @@ impl Beliefs {
             conditions: AtomicU8::new(if vendor.ignores_conditions { 2 } else { 0 }),
             probing: tokio::sync::Mutex::new(()),
             refuses_tags: AtomicBool::new(false),
+            odd_etags: AtomicBool::new(false),
             plus: tokio::sync::Mutex::new(vendor.plus_is_space),
         }
     }
@@ -61,6 +67,14 @@ impl Beliefs {
     /// Whether the store has refused tags.
     pub fn refuses_tags(&self) -> bool {
         self.refuses_tags.load(Ordering::Relaxed)
+    }
+
+    pub fn etags_are_md5(&self) -> bool {
+        !self.odd_etags.load(Ordering::Relaxed)
+    }
+
+    pub fn learn_odd_etags(&self) {
+        self.odd_etags.store(true, Ordering::Relaxed);
     }
 
     pub fn learn(&self, belief: Belief) {
@@ -87,6 +101,12 @@ pub(crate) enum Content<'a> {
     Held(&'a Held, &'a Kept),
     /// Streamed from there, whole; opened anew at each attempt.
     Streamed(Source<'a>),
+}
+
+impl Content<'_> {
+    fn is_told(&self) -> bool {
+        matches!(self, Self::Held(held, _) if held.is_told())
+    }
 }
 
 /// An object where the effect wanted it.
@@ -162,13 +182,13 @@ impl Sink<'_> {
         let speaks = self.store.endpoint.vendor.md5_etags && is_md5(&head.etag);
         match content {
             Content::Held(held, _) => {
-                if head.size != held.digests.len {
+                if head.size != held.len() {
                     return Ok(false);
                 }
-                if speaks && head.etag == hex(&held.digests.md5) {
+                if speaks && head.etag == hex(&held.md5()) {
                     return Ok(true);
                 }
-                Ok(here.digests(None).await?.0 == held.digests)
+                Ok(here.digests(None).await?.0.sha256 == held.sha256)
             }
             Content::Streamed(source) => {
                 if head.size != source.size {
@@ -192,6 +212,8 @@ impl Sink<'_> {
         loop {
             match self.put_once(content, maybe_ours).await {
                 Ok(placed) => return Ok(placed),
+                // The digest may be wrong, not the bytes: the caller looks into that first.
+                Err(error) if is_bad_digest(&error) && content.is_told() => return Err(error),
                 Err(error) if error.is_retryable() && !is_last(attempt) => {
                     // The request may have arrived although no answer came.
                     maybe_ours = true;
@@ -212,7 +234,11 @@ impl Sink<'_> {
             // which is mostly sent in vain before a refusal is read.
             let asks =
                 matches!(self.replaces, Replaces::Object { .. }) || matches!(content, Content::Streamed(_));
+            let free = !maybe_ours
+                && *self.replaces == Replaces::Nothing
+                && self.store.sights.is_free(self.bucket, self.key);
             if (belief != Belief::Honoured || asks)
+                && !free
                 && let Some(head) = self.look(ours).await?
             {
                 return Ok(Placed::found(head, digest_of(content)));
@@ -226,15 +252,20 @@ impl Sink<'_> {
                     Some(streaming)
                 }
             };
+            let tagged = match (&content, &streaming) {
+                (Content::Held(_, kept), _) => kept.has_tags(),
+                (_, streaming) => streaming.as_ref().is_some_and(|streaming| streaming.kept.has_tags()),
+            };
+            self.store.sights.wrote(self.bucket, self.key);
             match self.send(content, streaming, belief != Belief::Ignored).await {
-                Ok((written, digests, kept)) => {
+                Ok((written, sent, kept)) => {
                     let checked = matches!(content, Content::Held(..));
-                    let note = confirm(self.store, &self.label(), &written, &digests, checked)?;
+                    let note = confirm(self.store, &self.label(), &written, sent.md5, checked)?;
                     let mut placed = Placed {
                         etag: written.etag,
-                        size: digests.len,
+                        size: sent.len,
                         version: written.version,
-                        digest: format!("sha256:{}", digests.sha256_hex()),
+                        digest: format!("sha256:{}", hex(&sent.sha256)),
                         notes: note.into_iter().chain(kept.notes()).collect(),
                     };
                     if kept.has_tags() && beliefs.refuses_tags() {
@@ -250,7 +281,7 @@ impl Sink<'_> {
                     return Ok(placed);
                 }
                 // The store has no tags.
-                Err(error) if fault::is_not_implemented(&error) && self.tags && !beliefs.refuses_tags() => {
+                Err(error) if fault::is_not_implemented(&error) && tagged && !beliefs.refuses_tags() => {
                     beliefs.refuses_tags.store(true, Ordering::Relaxed);
                 }
                 // The store has no such condition.
@@ -301,10 +332,11 @@ impl Sink<'_> {
             return Err(Error::host(format!("{}: no body to send", self.label())));
         };
         self.add_kept(kept, &mut condition);
-        condition.insert("content-md5", ascii(&BASE64.encode(held.digests.md5))?);
+        condition.insert("content-md5", ascii(&BASE64.encode(held.md5()))?);
         let written =
             self.store.put(self.bucket, self.key, Vec::new(), condition, payload(held), Turn::Waits).await?;
-        Ok((written, held.digests.clone(), kept.clone()))
+        let sent = Digests { md5: held.md5(), sha256: held.sha256, len: held.len() };
+        Ok((written, sent, kept.clone()))
     }
 
     fn add_kept(&self, kept: &Kept, headers: &mut HeaderMap) {
@@ -317,7 +349,7 @@ impl Sink<'_> {
     /// Finds out whether `If-None-Match: *` is honoured, by an object that this effect has just made.
     async fn probe(&self, content: Content<'_>, placed: &mut Placed) {
         let Content::Held(held, kept) = content else { return };
-        if *self.replaces != Replaces::Nothing || held.digests.len > PROBE_LIMIT {
+        if *self.replaces != Replaces::Nothing || held.len() > PROBE_LIMIT {
             return;
         }
         let Ok(_turn) = self.store.beliefs.probing.try_lock() else { return };
@@ -347,15 +379,25 @@ impl Sink<'_> {
     }
 }
 
+/// Whether the store says that what arrived has another digest than was sent with it (S3 API, "List of error codes").
+pub(crate) fn is_bad_digest(error: &Error) -> bool {
+    matches!(error.code.as_deref(), Some("BadDigest" | "InvalidDigest"))
+}
+
+/// Whether the store confirmed another content by its ETag.
+pub(crate) fn is_odd_etag(error: &Error) -> bool {
+    error.code.as_deref() == Some(ODD_ETAG)
+}
+
 fn digest_of(content: Content<'_>) -> String {
     match content {
-        Content::Held(held, _) => format!("sha256:{}", held.digests.sha256_hex()),
+        Content::Held(held, _) => format!("sha256:{}", held.sha256_hex()),
         Content::Streamed(_) => String::new(),
     }
 }
 
 pub(crate) fn payload(held: &Held) -> Payload {
-    Payload::Held { bytes: held.bytes.clone(), sha256: held.digests.sha256_hex() }
+    Payload::Held { bytes: held.bytes.clone(), sha256: held.sha256_hex() }
 }
 
 /// Compares the ETag answered with the MD5 of what was sent, where the vendor's ETags mean that. `checked` says that the
@@ -364,7 +406,7 @@ pub(crate) fn confirm(
     store: &Store,
     label: &str,
     written: &Written,
-    digests: &Digests,
+    md5: [u8; 16],
     checked: bool,
 ) -> Result<Option<String>> {
     if written.opaque_etag || !store.endpoint.vendor.md5_etags || !is_md5(&written.etag) {
@@ -372,15 +414,15 @@ pub(crate) fn confirm(
             format!("{label}: the store gave no digest to compare; only the length is known to be right")
         }));
     }
-    if written.etag.eq_ignore_ascii_case(&hex(&digests.md5)) {
+    if written.etag.eq_ignore_ascii_case(&hex(&md5)) {
         return Ok(None);
     }
     Err(Error::failed(format!(
         "connection `{}`: {label}: the store confirmed other content than was sent (ETag {}, MD5 {})",
         store.endpoint.name,
         written.etag,
-        hex(&digests.md5)
+        hex(&md5)
     ))
-    .code("ETag")
+    .code(ODD_ETAG)
     .hint("resume the run; if it happens again, the store or something in front of it alters content"))
 }

@@ -21,6 +21,7 @@ mod preflight;
 mod probe;
 mod reads;
 mod settings;
+mod sights;
 mod sign;
 mod source;
 mod store;
@@ -67,7 +68,7 @@ impl Objects {
     }
 
     /// The same with other bounds, so that a test needs no gigabytes: what one request holds, what goes by a single PUT,
-    /// a part, in bytes; and the most parts of an upload.
+    /// a part, in bytes; the most parts of an upload. Within a store one request copies four times `single`.
     #[doc(hidden)]
     pub fn with_bounds(
         connections: Vec<Connection>,
@@ -76,7 +77,18 @@ impl Objects {
         part: u64,
         max_parts: u64,
     ) -> Result<Self> {
-        Self::with_sizes(connections, Sizes { held, single, part, max_parts, ..Sizes::default() })
+        Self::with_sizes(
+            connections,
+            Sizes {
+                held,
+                single,
+                part,
+                max_parts,
+                within: 4 * single,
+                within_part: single,
+                ..Sizes::default()
+            },
+        )
     }
 
     fn with_sizes(connections: Vec<Connection>, sizes: Sizes) -> Result<Self> {
@@ -241,7 +253,11 @@ impl Objects {
             BucketState::Forbidden => return Err(reads::forbidden(store, &action.bucket)),
             BucketState::Absent => match store.create_bucket(&action.bucket).await {
                 Err(error) if error.code.as_deref() == Some("BucketAlreadyOwnedByYou") => absent_before,
-                other => other.map(|()| true)?,
+                other => {
+                    other?;
+                    store.sights.made(&action.bucket);
+                    true
+                }
             },
         };
         Ok(Done {

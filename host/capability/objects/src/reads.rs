@@ -47,7 +47,7 @@ impl ObjectReads for Objects {
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
             coming: None,
-            last: None,
+            last: after.map(str::to_owned),
         };
         // The first page is fetched here, so that a missing bucket is told at once.
         let begin = after.map_or(Begin::First, Begin::After);
@@ -213,6 +213,9 @@ impl Listing for Pages {
             if page.encoded {
                 self.store.decode_keys(&self.bucket, objects.iter_mut().map(|one| &mut one.key)).await?;
             }
+            // How far this page reaches: to its last key, or to the end.
+            let (after, upto) = (self.last.clone(), objects.last().map(|last| last.key.clone()));
+            let upto = upto.filter(|_| self.coming.is_some());
             for object in &objects {
                 if self.last.as_ref().is_some_and(|last| *last >= object.key) {
                     return Err(Error::failed(format!(
@@ -224,6 +227,11 @@ impl Listing for Pages {
                     )));
                 }
                 self.last = Some(object.key.clone());
+            }
+            if !self.store.endpoint.vendor.listing_lags && (upto.is_some() || self.coming.is_none()) {
+                let keys = objects.iter().map(|object| object.key.as_str());
+                let (after, upto) = (after.as_deref(), upto.as_deref());
+                self.store.sights.listed(&self.bucket, &self.prefix, after, upto, keys);
             }
             if !objects.is_empty() {
                 return Ok(objects);

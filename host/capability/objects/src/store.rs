@@ -23,6 +23,7 @@ use crate::guarded::Beliefs;
 use crate::http::{Body, Http, Reply, Turn};
 use crate::kept::Kept;
 use crate::listing::special_class;
+use crate::sights::Sights;
 use crate::sign::{Signed, Signer, UNSIGNED};
 
 const USER_AGENT: &str = concat!("godwit/", env!("CARGO_PKG_VERSION"));
@@ -37,6 +38,7 @@ pub(crate) struct Store {
     pub sdk: aws_sdk_s3::Client,
     pub beliefs: Beliefs,
     pub versioning: Versioning,
+    pub sights: Sights,
 }
 
 /// The body of a request.
@@ -124,6 +126,7 @@ impl Store {
             signer: Signer::default(),
             endpoint,
             versioning: Versioning::default(),
+            sights: Sights::default(),
         })
     }
 
@@ -317,7 +320,7 @@ pub(crate) fn whole(bytes: Bytes) -> Body {
 }
 
 /// Whether the store encrypts by a key that makes ETags stand for something else than the content.
-fn encrypted(reply: &Reply) -> bool {
+pub(crate) fn encrypted(reply: &Reply) -> bool {
     reply.header("x-amz-server-side-encryption").is_some_and(|how| how.starts_with("aws:"))
         || reply.headers.contains_key("x-amz-server-side-encryption-customer-algorithm")
 }
