@@ -1,4 +1,4 @@
-//! The control plane of a connection, by the SDK: listings, buckets, CORS, multipart bookkeeping, copies on the
+//! The control plane of a connection, by the SDK: buckets, CORS, multipart bookkeeping, copies on the
 //! store's side, presigned URLs.
 
 use std::collections::HashMap;
@@ -11,24 +11,22 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, CompletedMultipartUpload, CompletedPart,
-    CorsConfiguration, CorsRule as SdkCorsRule, CreateBucketConfiguration, EncodingType,
+    CorsConfiguration, CorsRule as SdkCorsRule, CreateBucketConfiguration, StorageClass, TaggingDirective,
 };
 use bytes::Bytes;
-use godwit_model::capability::ObjectInfo;
 use godwit_model::effect::CorsRule;
 use godwit_model::{Error, ErrorKind, Result};
 use http::Method;
-use http_body_util::{BodyExt as _, Empty};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::endpoint::{Addressing, Endpoint, encode};
 use crate::fault;
-use crate::http::{Body, Http, Reply, Turn};
-use crate::store::{Call, Store, bare, patiently};
+use crate::http::{Http, Reply, Turn};
+use crate::store::{Call, Store, bare, patiently, whole};
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 /// For what moves data on the store's side.
@@ -70,14 +68,6 @@ fn long() -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::Config::builder().timeout_config(timeouts(LONG_ATTEMPT_TIMEOUT))
 }
 
-/// One page of a listing.
-pub(crate) struct Page {
-    pub objects: Vec<ObjectInfo>,
-    pub next: Option<String>,
-    /// The keys are percent-encoded.
-    pub encoded: bool,
-}
-
 /// A bucket as HEAD finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BucketState {
@@ -105,39 +95,6 @@ pub(crate) struct NamedCorsRule {
 }
 
 impl Store {
-    pub async fn list_page(&self, bucket: &str, prefix: &str, token: Option<String>) -> Result<Page> {
-        let answer = self
-            .sdk
-            .list_objects_v2()
-            .bucket(bucket)
-            .set_prefix((!prefix.is_empty()).then(|| prefix.to_owned()))
-            .set_continuation_token(token)
-            // Keys may hold characters that XML 1.0 has no way to write.
-            .encoding_type(EncodingType::Url)
-            .send()
-            .await
-            .map_err(|error| fault::of_sdk(&self.endpoint, &format!("listing of bucket {bucket}"), error))?;
-        let truncated = answer.is_truncated().unwrap_or(false);
-        let next = answer.next_continuation_token().filter(|_| truncated).map(str::to_owned);
-        if truncated && next.is_none() {
-            return Err(Error::failed(format!(
-                "connection `{}`: listing of bucket {bucket}: the store says that there is more, but not where",
-                self.endpoint.name
-            )));
-        }
-        let objects = answer
-            .contents()
-            .iter()
-            .map(|object| ObjectInfo {
-                key: object.key().unwrap_or_default().to_owned(),
-                size: object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
-                etag: bare(object.e_tag().unwrap_or_default()),
-                modified: object.last_modified().map_or(0, |date| date.secs()),
-            })
-            .collect();
-        Ok(Page { objects, next, encoded: answer.encoding_type() == Some(&EncodingType::Url) })
-    }
-
     pub async fn bucket(&self, bucket: &str) -> Result<BucketState> {
         patiently(|_| async {
             match self.ask(Call::new(Method::HEAD, bucket, None)).await {
@@ -279,7 +236,7 @@ impl Store {
         }
     }
 
-    /// Joins the parts (number, ETag) of an upload, once.
+    /// Joins the parts (number, ETag) of an upload, once. Returns the version it made, where the bucket keeps versions.
     pub async fn complete_upload(
         &self,
         bucket: &str,
@@ -287,7 +244,7 @@ impl Store {
         upload: &str,
         parts: &[(i32, String)],
         if_none: bool,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         let parts = parts
             .iter()
             .map(|(number, etag)| {
@@ -306,7 +263,7 @@ impl Store {
             .config_override(long().retry_config(RetryConfig::disabled()))
             .send()
             .await
-            .map(|_| ())
+            .map(|answer| answer.version_id().map(str::to_owned))
             .map_err(|error| {
                 fault::of_sdk(&self.endpoint, &format!("joining of the parts of {bucket}/{key}"), error)
             })
@@ -368,54 +325,147 @@ impl Store {
         }
     }
 
-    /// Copies an object within the store, with headers and metadata. Returns ETag and version.
+    /// Copies an object within the store, with headers and metadata, and tags where the store has them; `tags` false
+    /// leaves those behind. Returns ETag and version.
     pub async fn copy_within(
         &self,
         source: (&str, &str),
         etag: &str,
         sink: (&str, &str),
+        class: Option<&str>,
+        tags: bool,
     ) -> Result<(String, Option<String>)> {
-        let from = format!("{}/{}", encode(source.0, false), encode(source.1, true));
+        let without_tags = !tags && self.endpoint.vendor.tags;
         let answer = self
             .sdk
             .copy_object()
             .bucket(sink.0)
             .key(sink.1)
-            .copy_source(from)
+            .copy_source(place_of(source))
             .copy_source_if_match(format!("\"{etag}\""))
+            .set_storage_class(class.map(StorageClass::from))
+            .set_tagging_directive(without_tags.then_some(TaggingDirective::Replace))
             .customize()
             .config_override(long())
             .send()
             .await
-            .map_err(|error| {
-                let doing =
-                    format!("copy of {}/{} to {}/{} within the store", source.0, source.1, sink.0, sink.1);
-                fault::of_sdk(&self.endpoint, &doing, error)
-            })?;
+            .map_err(|error| fault::of_sdk(&self.endpoint, &copying(source, sink), error))?;
         let etag =
             answer.copy_object_result().and_then(|result| result.e_tag()).map(bare).unwrap_or_default();
         Ok((etag, answer.version_id().map(str::to_owned)))
     }
 
+    /// Copies a range of an object into a part of an upload, within the store. Returns the part's ETag.
+    pub async fn copy_part_within(
+        &self,
+        source: (&str, &str),
+        etag: &str,
+        range: (u64, u64),
+        sink: (&str, &str),
+        upload: &str,
+        number: i32,
+    ) -> Result<String> {
+        let answer = self
+            .sdk
+            .upload_part_copy()
+            .bucket(sink.0)
+            .key(sink.1)
+            .upload_id(upload)
+            .part_number(number)
+            .copy_source(place_of(source))
+            .copy_source_range(format!("bytes={}-{}", range.0, range.1))
+            .copy_source_if_match(format!("\"{etag}\""))
+            .customize()
+            .config_override(long())
+            .send()
+            .await
+            .map_err(|error| fault::of_sdk(&self.endpoint, &copying(source, sink), error))?;
+        Ok(answer.copy_part_result().and_then(|result| result.e_tag()).map(bare).unwrap_or_default())
+    }
+
     /// GETs an object by a presigned URL, once, without any credentials beside it.
     pub async fn presigned_get(&self, bucket: &str, key: &str) -> Result<Reply> {
         let doing = format!("presigned GET {bucket}/{key}");
-        let failed = |why: &dyn std::fmt::Display| {
-            Error::failed(format!("connection `{}`: {doing}: {why}", self.endpoint.name))
-        };
-        let validity = PresigningConfig::expires_in(Duration::from_secs(600)).map_err(|e| failed(&e))?;
         let presigned = self
             .sdk
             .get_object()
             .bucket(bucket)
             .key(key)
-            .presigned(validity)
+            .presigned(self.validity(&doing)?)
             .await
             .map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))?;
-        let mut request =
-            http::Request::new(Body::new(Empty::<Bytes>::new().map_err(|never| match never {})));
-        *request.uri_mut() =
-            presigned.uri().parse().map_err(|_| failed(&"the key makes no valid address"))?;
+        self.send_presigned(&doing, Method::GET, &presigned, Bytes::new()).await
+    }
+
+    /// The status of a GET by a presigned URL, and at most `most` bytes of its body.
+    pub async fn presigned_bytes(&self, bucket: &str, key: &str, most: usize) -> Result<(u16, Bytes)> {
+        let doing = format!("presigned GET {bucket}/{key}");
+        patiently(|_| async {
+            let mut reply = self.presigned_get(bucket, key).await?;
+            self.admit_presigned(&doing, &reply)?;
+            let mut body = Vec::new();
+            while let Some(chunk) = reply.chunk(&self.endpoint, &doing).await? {
+                body.extend_from_slice(&chunk);
+                if body.len() > most {
+                    break;
+                }
+            }
+            Ok((reply.status, Bytes::from(body)))
+        })
+        .await
+    }
+
+    /// The status of a PUT by a presigned URL.
+    pub async fn presigned_put(&self, bucket: &str, key: &str, content: Bytes) -> Result<u16> {
+        let doing = format!("presigned PUT {bucket}/{key}");
+        patiently(|_| async {
+            let presigned = self
+                .sdk
+                .put_object()
+                .bucket(bucket)
+                .key(key)
+                .presigned(self.validity(&doing)?)
+                .await
+                .map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))?;
+            let mut reply = self.send_presigned(&doing, Method::PUT, &presigned, content.clone()).await?;
+            self.admit_presigned(&doing, &reply)?;
+            let _ = reply.text(&self.endpoint, &doing, 16 << 10).await;
+            Ok(reply.status)
+        })
+        .await
+    }
+
+    /// Any answer is one, but those that ask to wait.
+    fn admit_presigned(&self, doing: &str, reply: &Reply) -> Result<()> {
+        match reply.status {
+            429 | 500 | 502 | 503 | 504 => {
+                Err(fault::of_answer(&self.endpoint, doing, reply.status, None, None))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn validity(&self, doing: &str) -> Result<PresigningConfig> {
+        PresigningConfig::expires_in(Duration::from_secs(600))
+            .map_err(|e| Error::failed(format!("connection `{}`: {doing}: {e}", self.endpoint.name)))
+    }
+
+    async fn send_presigned(
+        &self,
+        doing: &str,
+        method: Method,
+        presigned: &PresignedRequest,
+        content: Bytes,
+    ) -> Result<Reply> {
+        let len = content.len() as u64;
+        let mut request = http::Request::new(whole(content));
+        *request.method_mut() = method;
+        *request.uri_mut() = presigned.uri().parse().map_err(|_| {
+            Error::failed(format!(
+                "connection `{}`: {doing}: the key makes no valid address",
+                self.endpoint.name
+            ))
+        })?;
         for (name, value) in presigned.headers() {
             if let (Ok(name), Ok(value)) =
                 (http::HeaderName::from_bytes(name.as_bytes()), http::HeaderValue::from_str(value))
@@ -423,8 +473,16 @@ impl Store {
                 request.headers_mut().insert(name, value);
             }
         }
-        self.http.send(&self.endpoint, &doing, request, 0, Turn::Waits).await
+        self.http.send(&self.endpoint, doing, request, len, Turn::Waits).await
     }
+}
+
+fn place_of(source: (&str, &str)) -> String {
+    format!("{}/{}", encode(source.0, false), encode(source.1, true))
+}
+
+fn copying(source: (&str, &str), sink: (&str, &str)) -> String {
+    format!("copy of {}/{} to {}/{} within the store", source.0, source.1, sink.0, sink.1)
 }
 
 fn from_sdk(rule: &SdkCorsRule) -> NamedCorsRule {

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::fault;
-use crate::guarded::{Content, Placed, Sink};
+use crate::guarded::{Content, Placed, Sink, is_bad_digest, is_odd_etag};
 use crate::kept::Kept;
 use crate::multipart;
 use crate::source::{Held, Source};
@@ -30,6 +30,10 @@ pub(crate) struct Sizes {
     pub parts_at_once: usize,
     /// All that is held in memory, over all objects.
     pub memory: u64,
+    /// The largest object that one request copies within a store (S3 API, CopyObject).
+    pub within: u64,
+    /// A part that one request copies within a store: 5 GiB at most, and a request should end in minutes.
+    pub within_part: u64,
 }
 
 impl Default for Sizes {
@@ -42,6 +46,8 @@ impl Default for Sizes {
             max_parts: 10_000,
             parts_at_once: 4,
             memory: 128 << 20,
+            within: 5 << 30,
+            within_part: 1 << 30,
         }
     }
 }
@@ -49,12 +55,19 @@ impl Default for Sizes {
 impl Sizes {
     /// The size of all parts but the last: a multiple of `part` that keeps their number within bounds.
     pub fn part_of(&self, size: u64) -> u64 {
-        self.part * size.div_ceil(self.part * self.max_parts).max(1)
+        Self::equal(self.part, size, self.max_parts)
+    }
+
+    /// The same within a store.
+    pub fn within_part_of(&self, size: u64) -> u64 {
+        Self::equal(self.within_part, size, self.max_parts)
+    }
+
+    fn equal(part: u64, size: u64, most: u64) -> u64 {
+        part * size.div_ceil(part * most).max(1)
     }
 }
 
-/// The largest object that one request copies within a store (S3 API, CopyObject).
-const WITHIN_LIMIT: u64 = 5 << 30;
 /// The unit in which memory is handed out.
 const MEMORY_UNIT: u64 = 64 << 10;
 
@@ -98,6 +111,7 @@ impl<'a> Copy<'a> {
             store: self.from,
             bucket: &self.action.source.bucket,
             key: &self.action.source.key,
+            version: None,
             size: self.action.size,
             etag: &self.action.etag,
         }
@@ -109,6 +123,8 @@ impl<'a> Copy<'a> {
             bucket: &self.action.sink.bucket,
             key: &self.action.sink.key,
             replaces: &self.action.replaces,
+            class: self.action.storage_class.as_deref(),
+            tags: self.action.tags,
         }
     }
 
@@ -125,7 +141,8 @@ impl<'a> Copy<'a> {
             self.moved(placed.size);
             placed
         } else if self.action.size > self.sizes.single {
-            multipart::Upload { copy: self }.run(maybe_ours).await?
+            let within = self.is_within() && self.action.size > self.sizes.within;
+            multipart::Upload { copy: self, within }.run(maybe_ours).await?
         } else {
             let placed = self.single(maybe_ours).await?;
             self.moved(placed.size);
@@ -140,15 +157,57 @@ impl<'a> Copy<'a> {
             return self.sink().put(Content::Streamed(self.source()), maybe_ours).await;
         }
         let _room = self.memory.take(self.action.size).await;
-        let (held, kept) = self.source().hold(None).await?;
-        self.sink().put(Content::Held(&held, &kept), maybe_ours).await
+        let (mut held, kept) = self.source().hold(None).await?;
+        let mut kept = self.sink().dressed(kept, &self.source(), true).await?;
+        match self.sink().put(Content::Held(&held, &kept), maybe_ours).await {
+            Err(error)
+                if held.is_told() && (is_bad_digest(&error) || is_odd_etag(&error) && held.is_mistold()) =>
+            {
+                self.settle_digest(&mut held, &mut kept).await?;
+                self.sink().put(Content::Held(&held, &kept), true).await
+            }
+            other => other,
+        }
+    }
+
+    /// The sink says that what arrived hasn't the MD5 that the source told: the bytes were damaged on their way here or
+    /// there, or the source's ETags are something else. What is read twice the same is what the source has.
+    async fn settle_digest(&self, held: &mut Held, kept: &mut Kept) -> Result<()> {
+        if !held.is_mistold() {
+            held.distrust();
+            return Ok(());
+        }
+        let (again, _) = self.source().hold(None).await?;
+        if again.sha256 == held.sha256 {
+            self.from.beliefs.learn_odd_etags();
+            kept.remark("the source's ETag is not the MD5 of what was read, twice the same".to_owned());
+            held.distrust();
+        } else {
+            *held = again;
+        }
+        Ok(())
+    }
+
+    /// Whether source and sink are one store under one account.
+    fn is_within(&self) -> bool {
+        self.to.endpoint.is_same_account(&self.from.endpoint)
     }
 
     /// By one request, where source and sink are one store under one account. `None` where that can't be.
     async fn within(&self, mut maybe_ours: bool) -> Result<Option<Placed>> {
-        if !self.to.endpoint.is_same_account(&self.from.endpoint) || self.action.size > WITHIN_LIMIT {
+        if !self.is_within() || self.action.size > self.sizes.within {
             return Ok(None);
         }
+        let mut notes = Vec::new();
+        let class = self.action.storage_class.as_deref().map(|wanted| {
+            let class = self.to.endpoint.vendor.class_for(wanted);
+            if class != wanted {
+                let vendor = self.to.endpoint.vendor.name;
+                notes.push(format!("{vendor} has no storage class {wanted}: the object goes to {class}"));
+            }
+            class
+        });
+        let class = class.filter(|class| *class != "STANDARD");
         let (source, sink) = (self.source(), self.sink());
         let mut attempt = 0;
         loop {
@@ -156,8 +215,8 @@ impl<'a> Copy<'a> {
             if let Some(head) = sink.look(maybe_ours.then_some(content)).await? {
                 return Ok(Some(Placed::found(head, String::new())));
             }
-            match self.to.copy_within((source.bucket, source.key), source.etag, (sink.bucket, sink.key)).await
-            {
+            let places = ((source.bucket, source.key), (sink.bucket, sink.key));
+            match self.to.copy_within(places.0, source.etag, places.1, class, self.action.tags).await {
                 Ok((etag, version)) => {
                     let etag = match etag.is_empty() {
                         false => etag,
@@ -169,7 +228,7 @@ impl<'a> Copy<'a> {
                             .unwrap_or_default(),
                     };
                     let digest = String::new();
-                    return Ok(Some(Placed { etag, size: source.size, version, digest, notes: Vec::new() }));
+                    return Ok(Some(Placed { etag, size: source.size, version, digest, notes }));
                 }
                 Err(error) if fault::is_not_implemented(&error) => return Ok(None),
                 Err(error) if error.kind == ErrorKind::Conflict => {
@@ -188,7 +247,7 @@ impl<'a> Copy<'a> {
     /// Through the transforms of the step. What comes out has no known length, so it is held up to one part, then sent
     /// in parts, one after the other. A resumed one begins anew.
     async fn transformed(&self, maybe_ours: bool) -> Result<Placed> {
-        let upload = multipart::Upload { copy: self };
+        let upload = multipart::Upload { copy: self, within: false };
         upload.give_up_former().await?;
         let mut attempt = 0;
         let mut maybe_ours = maybe_ours;
@@ -217,7 +276,7 @@ impl<'a> Copy<'a> {
         let _room = self.memory.take(part * 2).await;
         let (mut reply, len) = self.source().open(None).await?;
         reply.release();
-        let kept = Kept::of(&reply.headers);
+        let kept = self.sink().dressed(Kept::of(&reply.headers), &self.source(), true).await?;
         let shape = json!({
             "kind": "object",
             "bucket": self.action.source.bucket,
@@ -256,7 +315,7 @@ impl<'a> Copy<'a> {
             while gathered.len() as u64 > part || (ended && parts.begun() && !gathered.is_empty()) {
                 let take = gathered.len().min(usize::try_from(part).unwrap_or(usize::MAX));
                 let held = Held::new(gathered.split_to(take).freeze());
-                self.moved(held.digests.len);
+                self.moved(held.len());
                 upload.append(&mut parts, held, &kept).await?;
             }
             if !ended {
@@ -266,7 +325,7 @@ impl<'a> Copy<'a> {
                 return upload.complete_sequence(parts, &kept).await;
             }
             let held = Held::new(gathered.freeze());
-            self.moved(held.digests.len);
+            self.moved(held.len());
             return self.sink().put(Content::Held(&held, &kept), maybe_ours).await;
         }
     }

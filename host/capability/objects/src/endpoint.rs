@@ -211,7 +211,7 @@ fn default_addressing(host: &Host<&str>, vendor: &Vendor) -> Addressing {
     }
 }
 
-/// `s3.eu-central-1.amazonaws.com` names its region; elsewhere the vendor's default counts.
+/// `s3.eu-central-1.amazonaws.com` names its region, in one of several places; elsewhere the vendor's row counts.
 fn region_of(host: &str, vendor: &Vendor) -> String {
     if vendor.name == "aws" {
         let region = host.split('.').find(|label| label.split('-').count() >= 3 && !label.starts_with("s3-"));
@@ -219,7 +219,7 @@ fn region_of(host: &str, vendor: &Vendor) -> String {
             return region.to_owned();
         }
     }
-    vendor.region.to_owned()
+    vendor.region_in(host).unwrap_or(vendor.region).to_owned()
 }
 
 /// Percent-encodes all bytes but the unreserved ones (AWS Signature Version 4, "UriEncode"); `/` stays in a key.

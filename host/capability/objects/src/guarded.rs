@@ -4,7 +4,7 @@
 //! first write of a small object: the same bytes are put again under `If-None-Match: *`, which has to be refused.
 //! Until then, and where it doesn't, HEAD asks first.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,13 +15,16 @@ use http::HeaderMap;
 
 use crate::fault;
 use crate::http::Turn;
-use crate::kept::Kept;
+use crate::kept::{Kept, TAGGING};
 use crate::source::{Digests, Held, Source, Streaming, is_md5};
 use crate::store::{Head, Payload, Store, Written, ascii, is_last, patiently, pause};
 use crate::vendor::Vendor;
 
 /// The largest content that is sent twice to find out whether conditions are honoured.
 const PROBE_LIMIT: u64 = 1 << 20;
+
+/// The code of an ETag that isn't the content's.
+const ODD_ETAG: &str = "ETag";
 
 /// What is known of conditions on a PUT to one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,9 @@ pub(crate) enum Belief {
 pub(crate) struct Beliefs {
     conditions: AtomicU8,
     probing: tokio::sync::Mutex<()>,
+    refuses_tags: AtomicBool,
+    /// An ETag that looked like an MD5 was found to be none of the content's.
+    odd_etags: AtomicBool,
     /// Whether a `+` in an encoded listing is a space.
     pub plus: tokio::sync::Mutex<Option<bool>>,
 }
@@ -44,6 +50,8 @@ impl Beliefs {
         Self {
             conditions: AtomicU8::new(if vendor.ignores_conditions { 2 } else { 0 }),
             probing: tokio::sync::Mutex::new(()),
+            refuses_tags: AtomicBool::new(false),
+            odd_etags: AtomicBool::new(false),
             plus: tokio::sync::Mutex::new(vendor.plus_is_space),
         }
     }
@@ -56,7 +64,20 @@ impl Beliefs {
         }
     }
 
-    fn learn(&self, belief: Belief) {
+    /// Whether the store has refused tags.
+    pub fn refuses_tags(&self) -> bool {
+        self.refuses_tags.load(Ordering::Relaxed)
+    }
+
+    pub fn etags_are_md5(&self) -> bool {
+        !self.odd_etags.load(Ordering::Relaxed)
+    }
+
+    pub fn learn_odd_etags(&self) {
+        self.odd_etags.store(true, Ordering::Relaxed);
+    }
+
+    pub fn learn(&self, belief: Belief) {
         self.conditions.store(belief as u8, Ordering::Relaxed);
     }
 }
@@ -68,6 +89,10 @@ pub(crate) struct Sink<'a> {
     pub bucket: &'a str,
     pub key: &'a str,
     pub replaces: &'a Replaces,
+    /// The storage class that is wanted; `None` for the standard one.
+    pub class: Option<&'a str>,
+    /// Tags are carried over.
+    pub tags: bool,
 }
 
 /// What a write puts there.
@@ -76,6 +101,12 @@ pub(crate) enum Content<'a> {
     Held(&'a Held, &'a Kept),
     /// Streamed from there, whole; opened anew at each attempt.
     Streamed(Source<'a>),
+}
+
+impl Content<'_> {
+    fn is_told(&self) -> bool {
+        matches!(self, Self::Held(held, _) if held.is_told())
+    }
 }
 
 /// An object where the effect wanted it.
@@ -144,19 +175,20 @@ impl Sink<'_> {
             store: self.store,
             bucket: self.bucket,
             key: self.key,
+            version: None,
             size: head.size,
             etag: &head.etag,
         };
         let speaks = self.store.endpoint.vendor.md5_etags && is_md5(&head.etag);
         match content {
             Content::Held(held, _) => {
-                if head.size != held.digests.len {
+                if head.size != held.len() {
                     return Ok(false);
                 }
-                if speaks && head.etag == hex(&held.digests.md5) {
+                if speaks && head.etag == hex(&held.md5()) {
                     return Ok(true);
                 }
-                Ok(here.digests(None).await?.0 == held.digests)
+                Ok(here.digests(None).await?.0.sha256 == held.sha256)
             }
             Content::Streamed(source) => {
                 if head.size != source.size {
@@ -180,6 +212,8 @@ impl Sink<'_> {
         loop {
             match self.put_once(content, maybe_ours).await {
                 Ok(placed) => return Ok(placed),
+                // The digest may be wrong, not the bytes: the caller looks into that first.
+                Err(error) if is_bad_digest(&error) && content.is_told() => return Err(error),
                 Err(error) if error.is_retryable() && !is_last(attempt) => {
                     // The request may have arrived although no answer came.
                     maybe_ours = true;
@@ -200,7 +234,11 @@ impl Sink<'_> {
             // which is mostly sent in vain before a refusal is read.
             let asks =
                 matches!(self.replaces, Replaces::Object { .. }) || matches!(content, Content::Streamed(_));
+            let free = !maybe_ours
+                && *self.replaces == Replaces::Nothing
+                && self.store.sights.is_free(self.bucket, self.key);
             if (belief != Belief::Honoured || asks)
+                && !free
                 && let Some(head) = self.look(ours).await?
             {
                 return Ok(Placed::found(head, digest_of(content)));
@@ -208,19 +246,31 @@ impl Sink<'_> {
             // The source is opened apart, so that its refusals are not taken for the sink's.
             let streaming = match content {
                 Content::Held(..) => None,
-                Content::Streamed(source) => Some(patiently(|_| source.stream(None)).await?),
+                Content::Streamed(source) => {
+                    let mut streaming = patiently(|_| source.stream(None)).await?;
+                    streaming.kept = self.dressed(streaming.kept, &source, true).await?;
+                    Some(streaming)
+                }
             };
+            let tagged = match (&content, &streaming) {
+                (Content::Held(_, kept), _) => kept.has_tags(),
+                (_, streaming) => streaming.as_ref().is_some_and(|streaming| streaming.kept.has_tags()),
+            };
+            self.store.sights.wrote(self.bucket, self.key);
             match self.send(content, streaming, belief != Belief::Ignored).await {
-                Ok((written, digests, kept)) => {
+                Ok((written, sent, kept)) => {
                     let checked = matches!(content, Content::Held(..));
-                    let note = confirm(self.store, &self.label(), &written, &digests, checked)?;
+                    let note = confirm(self.store, &self.label(), &written, sent.md5, checked)?;
                     let mut placed = Placed {
                         etag: written.etag,
-                        size: digests.len,
+                        size: sent.len,
                         version: written.version,
-                        digest: format!("sha256:{}", digests.sha256_hex()),
-                        notes: note.into_iter().chain(kept.note()).collect(),
+                        digest: format!("sha256:{}", hex(&sent.sha256)),
+                        notes: note.into_iter().chain(kept.notes()).collect(),
                     };
+                    if kept.has_tags() && beliefs.refuses_tags() {
+                        placed.notes.push("the store takes no tags: they are not carried over".to_owned());
+                    }
                     if placed.etag.is_empty() {
                         let head = self.store.head(self.bucket, self.key).await?;
                         placed.etag = head.ok_or_else(|| self.conflict(None))?.etag;
@@ -229,6 +279,10 @@ impl Sink<'_> {
                         self.probe(content, &mut placed).await;
                     }
                     return Ok(placed);
+                }
+                // The store has no tags.
+                Err(error) if fault::is_not_implemented(&error) && tagged && !beliefs.refuses_tags() => {
+                    beliefs.refuses_tags.store(true, Ordering::Relaxed);
                 }
                 // The store has no such condition.
                 Err(error) if belief != Belief::Ignored && fault::is_not_implemented(&error) => {
@@ -262,7 +316,7 @@ impl Sink<'_> {
             }
         }
         if let Some(streaming) = streaming {
-            condition.extend(streaming.kept.headers());
+            self.add_kept(&streaming.kept, &mut condition);
             let payload = Payload::Streamed { body: streaming.body, len: streaming.len };
             let written =
                 self.store.put(self.bucket, self.key, Vec::new(), condition, payload, Turn::Rides).await;
@@ -277,17 +331,25 @@ impl Sink<'_> {
         let Content::Held(held, kept) = content else {
             return Err(Error::host(format!("{}: no body to send", self.label())));
         };
-        condition.extend(kept.headers());
-        condition.insert("content-md5", ascii(&BASE64.encode(held.digests.md5))?);
+        self.add_kept(kept, &mut condition);
+        condition.insert("content-md5", ascii(&BASE64.encode(held.md5()))?);
         let written =
             self.store.put(self.bucket, self.key, Vec::new(), condition, payload(held), Turn::Waits).await?;
-        Ok((written, held.digests.clone(), kept.clone()))
+        let sent = Digests { md5: held.md5(), sha256: held.sha256, len: held.len() };
+        Ok((written, sent, kept.clone()))
+    }
+
+    fn add_kept(&self, kept: &Kept, headers: &mut HeaderMap) {
+        headers.extend(kept.headers());
+        if self.store.beliefs.refuses_tags() {
+            headers.remove(TAGGING);
+        }
     }
 
     /// Finds out whether `If-None-Match: *` is honoured, by an object that this effect has just made.
     async fn probe(&self, content: Content<'_>, placed: &mut Placed) {
         let Content::Held(held, kept) = content else { return };
-        if *self.replaces != Replaces::Nothing || held.digests.len > PROBE_LIMIT {
+        if *self.replaces != Replaces::Nothing || held.len() > PROBE_LIMIT {
             return;
         }
         let Ok(_turn) = self.store.beliefs.probing.try_lock() else { return };
@@ -317,15 +379,25 @@ impl Sink<'_> {
     }
 }
 
+/// Whether the store says that what arrived has another digest than was sent with it (S3 API, "List of error codes").
+pub(crate) fn is_bad_digest(error: &Error) -> bool {
+    matches!(error.code.as_deref(), Some("BadDigest" | "InvalidDigest"))
+}
+
+/// Whether the store confirmed another content by its ETag.
+pub(crate) fn is_odd_etag(error: &Error) -> bool {
+    error.code.as_deref() == Some(ODD_ETAG)
+}
+
 fn digest_of(content: Content<'_>) -> String {
     match content {
-        Content::Held(held, _) => format!("sha256:{}", held.digests.sha256_hex()),
+        Content::Held(held, _) => format!("sha256:{}", held.sha256_hex()),
         Content::Streamed(_) => String::new(),
     }
 }
 
 pub(crate) fn payload(held: &Held) -> Payload {
-    Payload::Held { bytes: held.bytes.clone(), sha256: held.digests.sha256_hex() }
+    Payload::Held { bytes: held.bytes.clone(), sha256: held.sha256_hex() }
 }
 
 /// Compares the ETag answered with the MD5 of what was sent, where the vendor's ETags mean that. `checked` says that the
@@ -334,7 +406,7 @@ pub(crate) fn confirm(
     store: &Store,
     label: &str,
     written: &Written,
-    digests: &Digests,
+    md5: [u8; 16],
     checked: bool,
 ) -> Result<Option<String>> {
     if written.opaque_etag || !store.endpoint.vendor.md5_etags || !is_md5(&written.etag) {
@@ -342,15 +414,15 @@ pub(crate) fn confirm(
             format!("{label}: the store gave no digest to compare; only the length is known to be right")
         }));
     }
-    if written.etag.eq_ignore_ascii_case(&hex(&digests.md5)) {
+    if written.etag.eq_ignore_ascii_case(&hex(&md5)) {
         return Ok(None);
     }
     Err(Error::failed(format!(
         "connection `{}`: {label}: the store confirmed other content than was sent (ETag {}, MD5 {})",
         store.endpoint.name,
         written.etag,
-        hex(&digests.md5)
+        hex(&md5)
     ))
-    .code("ETag")
+    .code(ODD_ETAG)
     .hint("resume the run; if it happens again, the store or something in front of it alters content"))
 }

@@ -16,12 +16,17 @@ pub(crate) const STANDARD: &[&str] = &[
 
 const USER: &str = "x-amz-meta-";
 
+/// The header that sets an object's tags (S3 API, PutObject).
+pub(crate) const TAGGING: &str = "x-amz-tagging";
+
 /// Headers and user metadata of one object, as they are sent again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kept {
     headers: HeaderMap,
-    /// How many tags the object has; they are not carried over.
-    tags: u32,
+    /// How many tags the object has, as far as the store tells.
+    pub tags: u32,
+    /// What a person should know is not carried over, or is another thing there.
+    notes: Vec<String>,
 }
 
 impl Kept {
@@ -38,7 +43,7 @@ impl Kept {
             }
         }
         let tags = answer.get("x-amz-tagging-count").and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0);
-        Self { headers, tags }
+        Self { headers, tags, notes: Vec::new() }
     }
 
     /// A content type alone.
@@ -47,7 +52,7 @@ impl Kept {
         if let Some(value) = value {
             headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_bytes(value.as_bytes()).ok()?);
         }
-        Some(Self { headers, tags: 0 })
+        Some(Self { headers, tags: 0, notes: Vec::new() })
     }
 
     /// The headers for a PUT or for the start of a multipart upload.
@@ -55,9 +60,23 @@ impl Kept {
         self.headers.clone()
     }
 
-    /// What a person should know is not carried over.
-    pub fn note(&self) -> Option<String> {
-        (self.tags > 0).then(|| format!("{} tags of the object are not carried over", self.tags))
+    /// Adds a header that goes with the object.
+    pub fn set(&mut self, name: &'static str, value: HeaderValue) {
+        self.headers.insert(name, value);
+    }
+
+    /// Whether tags go with the object.
+    pub fn has_tags(&self) -> bool {
+        self.headers.contains_key(TAGGING)
+    }
+
+    pub fn remark(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// What a person should know is not carried over, or is another thing there.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     /// The standard headers by lower-case name.
@@ -108,6 +127,6 @@ mod tests {
         assert_eq!(kept.headers().len(), 3);
         assert_eq!(kept.standard()["content-encoding"], "gzip");
         assert_eq!(kept.user()["owner"], "Zoë");
-        assert!(kept.note().is_some());
+        assert_eq!(kept.tags, 2);
     }
 }

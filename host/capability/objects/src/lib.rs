@@ -5,21 +5,32 @@
 //! and user metadata travel byte for byte. What was read is what the store confirmed: each body held in memory goes with
 //! its MD5 and SHA-256, and its ETag is compared where the vendor's ETags are digests.
 
+mod checksum;
+mod compare;
 mod control;
 mod copy;
+mod dress;
 mod endpoint;
 mod fault;
 mod guarded;
 mod http;
 mod kept;
+mod listing;
 mod multipart;
+mod preflight;
+mod probe;
 mod reads;
+mod settings;
+mod sights;
 mod sign;
 mod source;
 mod store;
 mod undo;
 mod undo_plan;
+mod undo_versions;
 mod vendor;
+mod versions;
+mod xml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -57,7 +68,7 @@ impl Objects {
     }
 
     /// The same with other bounds, so that a test needs no gigabytes: what one request holds, what goes by a single PUT,
-    /// a part, in bytes; and the most parts of an upload.
+    /// a part, in bytes; the most parts of an upload. Within a store one request copies four times `single`.
     #[doc(hidden)]
     pub fn with_bounds(
         connections: Vec<Connection>,
@@ -66,7 +77,18 @@ impl Objects {
         part: u64,
         max_parts: u64,
     ) -> Result<Self> {
-        Self::with_sizes(connections, Sizes { held, single, part, max_parts, ..Sizes::default() })
+        Self::with_sizes(
+            connections,
+            Sizes {
+                held,
+                single,
+                part,
+                max_parts,
+                within: 4 * single,
+                within_part: single,
+                ..Sizes::default()
+            },
+        )
     }
 
     fn with_sizes(connections: Vec<Connection>, sizes: Sizes) -> Result<Self> {
@@ -184,8 +206,14 @@ impl Objects {
             return Err(Error::denied(format!("{place}: secrets are not written into objects"))
                 .hint("write them into a file through a `dir` connection"));
         }
-        let sink =
-            Sink { store, bucket: &action.sink.bucket, key: &action.sink.key, replaces: &action.replaces };
+        let sink = Sink {
+            store,
+            bucket: &action.sink.bucket,
+            key: &action.sink.key,
+            replaces: &action.replaces,
+            class: None,
+            tags: false,
+        };
         copy::put_bytes(sink, bytes, action.content_type.as_deref(), maybe_ours).await
     }
 
@@ -225,7 +253,11 @@ impl Objects {
             BucketState::Forbidden => return Err(reads::forbidden(store, &action.bucket)),
             BucketState::Absent => match store.create_bucket(&action.bucket).await {
                 Err(error) if error.code.as_deref() == Some("BucketAlreadyOwnedByYou") => absent_before,
-                other => other.map(|()| true)?,
+                other => {
+                    other?;
+                    store.sights.made(&action.bucket);
+                    true
+                }
             },
         };
         Ok(Done {
@@ -303,6 +335,9 @@ impl Capability for Objects {
             Action::DeleteObject(action) => self.prepare_delete(scope, action).await,
             Action::CreateBucket(action) => self.prepare_bucket(scope, action).await,
             Action::SetCors(action) => self.prepare_cors(scope, action).await,
+            Action::CopyVersions(action) => self.prepare_versions(scope, action).await,
+            Action::SetBucketSetting(action) => self.prepare_setting(scope, action).await,
+            Action::ProbeBucket(action) => Ok(self.prepare_probe(action)),
             _ => Err(not_ours(effect)),
         }
     }
@@ -335,6 +370,9 @@ impl Capability for Objects {
             Action::DeleteObject(action) => self.delete(scope, action, maybe_ours).await,
             Action::CreateBucket(action) => self.create_bucket(scope, action, &preparation.before).await,
             Action::SetCors(action) => self.set_cors(scope, action).await,
+            Action::CopyVersions(action) => self.copy_versions(scope, action, ledger, maybe_ours).await,
+            Action::SetBucketSetting(action) => self.set_setting(scope, action).await,
+            Action::ProbeBucket(action) => self.probe_bucket(scope, &effect.key, action, maybe_ours).await,
             _ => Err(not_ours(effect)),
         };
         if result.is_err() {
@@ -350,6 +388,7 @@ impl Capability for Objects {
         let sink = match &performed.effect.action {
             Action::CopyObject(action) => &action.sink,
             Action::PutObject(action) => &action.sink,
+            Action::CopyVersions(action) => return self.observe_versions(scope, action).await,
             _ => return Err(not_ours(&performed.effect)),
         };
         let store = self.store_of(scope, &sink.slot)?;

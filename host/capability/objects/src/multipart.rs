@@ -6,7 +6,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
 use futures::StreamExt as _;
 use godwit_model::capability::Part;
 use godwit_model::effect::Replaces;
@@ -22,7 +21,7 @@ use crate::copy::Copy;
 use crate::guarded::{Belief, Placed, confirm, payload};
 use crate::http::Turn;
 use crate::kept::Kept;
-use crate::source::{Digests, Held, Source, Streaming};
+use crate::source::{Digests, Held, Source, Streaming, unhex};
 use crate::store::{Head, Payload, ascii, is_last, patiently, pause};
 
 const OPENING: &str = "opening";
@@ -31,6 +30,8 @@ const UPLOAD: &str = "upload";
 /// A multipart copy under way.
 pub(crate) struct Upload<'a> {
     pub copy: &'a Copy<'a>,
+    /// The store copies each part by itself: the object stays within it.
+    pub within: bool,
 }
 
 /// What `upload` notes.
@@ -106,7 +107,10 @@ impl Upload<'_> {
             self.give_up_former().await?;
         }
         copy.sink().look(None).await?;
-        let part = copy.sizes.part_of(size);
+        let part = match self.within {
+            true => copy.sizes.within_part_of(size),
+            false => copy.sizes.part_of(size),
+        };
         if copy.ledger.parts().await?.is_empty() {
             let ranges = (0..size.div_ceil(part))
                 .map(|index| json!({ "first": index * part, "last": ((index + 1) * part).min(size) - 1 }))
@@ -122,7 +126,9 @@ impl Upload<'_> {
         let source = self.copy.source();
         let head = source.store.head(source.bucket, source.key).await?;
         match head {
-            Some(head) if head.etag == source.etag && head.size == source.size => Ok(head.kept),
+            Some(head) if head.etag == source.etag && head.size == source.size => {
+                self.copy.sink().dressed(head.kept, &source, false).await
+            }
             Some(head) => Err(Error::conflict(format!(
                 "{} has changed since it was listed: {} bytes with ETag {} became {} bytes with ETag {}",
                 self.copy.label(),
@@ -230,7 +236,19 @@ impl Upload<'_> {
             return Ok(true);
         }
         let sink = self.copy.sink();
-        let there = Source { store: sink.store, bucket: sink.bucket, key: sink.key, size, etag: &head.etag };
+        let there = Source {
+            store: sink.store,
+            bucket: sink.bucket,
+            key: sink.key,
+            version: None,
+            size,
+            etag: &head.etag,
+        };
+        if self.within {
+            let source = self.copy.source();
+            let (there, here) = futures::future::try_join(there.digests(None), source.digests(None)).await?;
+            return Ok(there.0 == here.0);
+        }
         let (_, parts) = there.digests(Some(part)).await?;
         Ok(parts.len() == arrived.len()
             && parts.iter().zip(arrived).all(|(there, sent)| there.sha256_hex() == sent.sha256))
@@ -259,7 +277,9 @@ impl Upload<'_> {
         let span = span(part)?;
         let range = Some((span.first, span.last));
         let len = span.last - span.first + 1;
-        let arrived = if len <= copy.sizes.held {
+        let arrived = if self.within {
+            self.copy_part(noted, part.index, (span.first, span.last)).await?
+        } else if len <= copy.sizes.held {
             let _room = copy.memory.take(len).await;
             let (held, _) = copy.source().hold(range).await?;
             self.put_held(&noted.id, number(part.index)?, &held).await?
@@ -285,12 +305,34 @@ impl Upload<'_> {
         Ok((part.index, arrived))
     }
 
+    /// One part by the store itself. Its ETag is the MD5 of the part, where the vendor's are.
+    async fn copy_part(&self, noted: &Noted, index: u32, range: (u64, u64)) -> Result<Arrived> {
+        let (source, sink) = (self.copy.source(), self.copy.sink());
+        let number = number(index)?;
+        let etag = patiently(|_| {
+            self.copy.to.copy_part_within(
+                (source.bucket, source.key),
+                source.etag,
+                range,
+                (sink.bucket, sink.key),
+                &noted.id,
+                number,
+            )
+        })
+        .await?;
+        if etag.is_empty() {
+            return Err(Error::failed(format!("a part of {} was copied without an ETag", self.copy.label())));
+        }
+        Ok(Arrived { md5: etag.clone(), etag, sha256: String::new() })
+    }
+
     async fn put_held(&self, upload: &str, number: i32, held: &Held) -> Result<Arrived> {
         patiently(|_| async {
             let mut headers = HeaderMap::new();
-            headers.insert("content-md5", ascii(&BASE64.encode(held.digests.md5))?);
+            headers.insert("content-md5", ascii(&BASE64.encode(held.own_md5()))?);
             let written = self.put(upload, number, headers, payload(held), Turn::Waits).await?;
-            self.accept(written, &held.digests, true)
+            let sent = Digests { md5: held.own_md5(), sha256: held.sha256, len: held.len() };
+            self.accept(written, &sent, true)
         })
         .await
     }
@@ -309,7 +351,7 @@ impl Upload<'_> {
     }
 
     fn accept(&self, written: crate::store::Written, digests: &Digests, checked: bool) -> Result<Arrived> {
-        confirm(self.copy.to, &format!("a part of {}", self.copy.label()), &written, digests, checked)?;
+        confirm(self.copy.to, &format!("a part of {}", self.copy.label()), &written, digests.md5, checked)?;
         if written.etag.is_empty() {
             return Err(Error::failed(format!("a part of {} was taken without an ETag", self.copy.label())));
         }
@@ -356,7 +398,7 @@ impl Upload<'_> {
             match (head, error) {
                 (Some(head), _) if made => {
                     let mut placed = Placed::found(head, digest(part, arrived));
-                    placed.notes.extend(kept.note());
+                    placed.notes.extend(kept.notes());
                     return Ok(placed);
                 }
                 (Some(head), None) => return Err(self.differs(&head)),
@@ -402,14 +444,14 @@ impl Upload<'_> {
             Some(id) => id.clone(),
             None => {
                 self.copy.sink().look(None).await?;
-                sequence.part = held.digests.len;
-                let id = self.begin(kept, held.digests.len).await?;
+                sequence.part = held.len();
+                let id = self.begin(kept, held.len()).await?;
                 sequence.upload.insert(id).clone()
             }
         };
         let next = number(sequence.arrived.len() as u32)?;
         sequence.arrived.push(self.put_held(&id, next, &held).await?);
-        sequence.size += held.digests.len;
+        sequence.size += held.len();
         Ok(())
     }
 
@@ -451,19 +493,15 @@ fn joined_etag(arrived: &[Arrived]) -> Option<String> {
 
 /// `parts-sha256:<bytes of a part>:<SHA-256 of the parts' SHA-256s>`.
 fn digest(part: u64, arrived: &[Arrived]) -> String {
+    // What a store copied by itself was never seen.
+    if arrived.iter().any(|part| part.sha256.is_empty()) {
+        return String::new();
+    }
     let mut fold = Sha256::new();
     for part in arrived {
         fold.update(unhex(&part.sha256).unwrap_or_default());
     }
     format!("parts-sha256:{part}:{}", hex(&fold.finalize()))
-}
-
-fn unhex(text: &str) -> Option<Bytes> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-        .collect::<Option<Vec<u8>>>()
-        .map(Bytes::from)
 }
 
 #[cfg(test)]
@@ -473,8 +511,8 @@ mod tests {
     #[test]
     fn the_joined_etag_is_that_of_the_parts() {
         let part = |text: &[u8]| {
-            let held = Held::new(Bytes::copy_from_slice(text));
-            Arrived { etag: String::new(), md5: hex(&held.digests.md5), sha256: held.digests.sha256_hex() }
+            let held = Held::new(text.to_vec().into());
+            Arrived { etag: String::new(), md5: hex(&held.own_md5()), sha256: held.sha256_hex() }
         };
         let expected = hex(&Md5::digest([Md5::digest(b"a"), Md5::digest(b"b")].concat()));
         assert_eq!(joined_etag(&[part(b"a"), part(b"b")]).unwrap(), format!("{expected}-2"));

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use godwit_model::capability::{Bucketed, Listing, ObjectHead, ObjectInfo, ObjectReads, PresignedGet};
+use futures::StreamExt as _;
+use godwit_model::capability::{
+    Bucketed, Comparison, EndpointInfo, Listing, ObjectHead, ObjectInfo, ObjectPair, ObjectReads,
+    ObjectVersion, Preflight, PreflightAsk, PresignedGet, SettingState, VersionListing,
+};
+use godwit_model::effect::BucketSetting;
 use godwit_model::ids::hex;
 use godwit_model::plugin::Grant;
 use godwit_model::{Digest, Error, Json, Result};
@@ -11,24 +16,79 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use crate::Objects;
-use crate::control::{BucketState, Page};
-use crate::store::{Store, patiently};
+use crate::control::BucketState;
+use crate::listing::{Begin, Page, VersionPage};
+use crate::store::{Head, Store, patiently};
 
 #[async_trait]
 impl ObjectReads for Objects {
-    async fn list(&self, grant: &Grant, bucket: &str, prefix: &str) -> Result<Box<dyn Listing>> {
+    fn endpoint(&self, grant: &Grant) -> Result<EndpointInfo> {
+        let vendor = self.store(&grant.connection)?.endpoint.vendor;
+        Ok(EndpointInfo {
+            vendor: vendor.name.to_owned(),
+            tags: vendor.tags,
+            versions: vendor.versions,
+            storage_classes: vendor.classes.is_none_or(|classes| classes.len() > 1),
+            max_object: vendor.max_object,
+            max_key: vendor.max_key,
+        })
+    }
+
+    async fn list(
+        &self,
+        grant: &Grant,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<Box<dyn Listing>> {
         let store = self.store(&grant.connection)?;
         let mut pages = Pages {
             store: store.clone(),
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
             coming: None,
-            last: None,
+            last: after.map(str::to_owned),
         };
         // The first page is fetched here, so that a missing bucket is told at once.
-        let first = store.list_page(bucket, prefix, None).await?;
+        let begin = after.map_or(Begin::First, Begin::After);
+        let first = store.list_page(bucket, prefix, begin).await?;
         pages.coming = Some(tokio::spawn(async move { Ok(first) }));
         Ok(Box::new(pages))
+    }
+
+    async fn versions(&self, grant: &Grant, bucket: &str, prefix: &str) -> Result<Box<dyn VersionListing>> {
+        let store = self.store(&grant.connection)?;
+        let first = store.version_page(bucket, prefix, None).await?;
+        Ok(Box::new(VersionPages {
+            store: store.clone(),
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+            coming: Some(first),
+        }))
+    }
+
+    async fn stat(&self, grant: &Grant, bucket: &str, keys: &[String]) -> Vec<Result<Option<ObjectInfo>>> {
+        let store = match self.store(&grant.connection) {
+            Ok(store) => store,
+            Err(error) => return keys.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let heads: Vec<_> = keys
+            .iter()
+            .map(|key| async move { Ok(store.head(bucket, key).await?.map(|head| info(key, head))) })
+            .collect();
+        futures::stream::iter(heads).buffered(store.endpoint.max_connections).collect().await
+    }
+
+    async fn compare(&self, pairs: &[ObjectPair], deep: bool) -> Vec<Result<Comparison>> {
+        self.compare_pairs(pairs, deep).await
+    }
+
+    async fn setting(&self, grant: &Grant, bucket: &str, name: BucketSetting) -> Result<SettingState> {
+        self.store(&grant.connection)?.setting(bucket, name).await
+    }
+
+    async fn cors_preflight(&self, grant: &Grant, at: &Bucketed, ask: &PreflightAsk) -> Result<Preflight> {
+        self.store(&grant.connection)?.preflight(at, ask).await
     }
 
     async fn head(&self, grant: &Grant, at: &Bucketed) -> Result<Option<ObjectHead>> {
@@ -36,12 +96,7 @@ impl ObjectReads for Objects {
         Ok(store.head(&at.bucket, &at.key).await?.map(|head| ObjectHead {
             headers: head.kept.standard(),
             metadata: head.kept.user(),
-            info: ObjectInfo {
-                key: at.key.clone(),
-                size: head.size,
-                etag: head.etag,
-                modified: head.modified,
-            },
+            info: info(&at.key, head),
         }))
     }
 
@@ -91,6 +146,40 @@ pub(crate) fn forbidden(store: &Store, bucket: &str) -> Error {
     .hint("check the bucket's name and the rights of the access key")
 }
 
+fn info(key: &str, head: Head) -> ObjectInfo {
+    ObjectInfo {
+        key: key.to_owned(),
+        size: head.size,
+        etag: head.etag,
+        modified: head.modified,
+        storage_class: head.storage_class,
+    }
+}
+
+/// A listing of versions.
+struct VersionPages {
+    store: Arc<Store>,
+    bucket: String,
+    prefix: String,
+    coming: Option<VersionPage>,
+}
+
+#[async_trait]
+impl VersionListing for VersionPages {
+    async fn next(&mut self) -> Result<Vec<ObjectVersion>> {
+        while let Some(page) = self.coming.take() {
+            if let Some(next) = &page.next {
+                let next = self.store.version_page(&self.bucket, &self.prefix, Some(next)).await?;
+                self.coming = Some(next);
+            }
+            if !page.versions.is_empty() {
+                return Ok(page.versions);
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
 /// A listing, one page ahead of its reader.
 struct Pages {
     store: Arc<Store>,
@@ -116,13 +205,17 @@ impl Listing for Pages {
             let page = coming.await.map_err(|e| Error::host(format!("a listing was cut off: {e}")))??;
             if let Some(token) = page.next {
                 let (store, bucket, prefix) = (self.store.clone(), self.bucket.clone(), self.prefix.clone());
-                self.coming =
-                    Some(tokio::spawn(async move { store.list_page(&bucket, &prefix, Some(token)).await }));
+                self.coming = Some(tokio::spawn(async move {
+                    store.list_page(&bucket, &prefix, Begin::Token(&token)).await
+                }));
             }
             let mut objects = page.objects;
             if page.encoded {
-                decode_keys(&self.store, &self.bucket, &mut objects).await?;
+                self.store.decode_keys(&self.bucket, objects.iter_mut().map(|one| &mut one.key)).await?;
             }
+            // How far this page reaches: to its last key, or to the end.
+            let (after, upto) = (self.last.clone(), objects.last().map(|last| last.key.clone()));
+            let upto = upto.filter(|_| self.coming.is_some());
             for object in &objects {
                 if self.last.as_ref().is_some_and(|last| *last >= object.key) {
                     return Err(Error::failed(format!(
@@ -135,6 +228,11 @@ impl Listing for Pages {
                 }
                 self.last = Some(object.key.clone());
             }
+            if !self.store.endpoint.vendor.listing_lags && (upto.is_some() || self.coming.is_none()) {
+                let keys = objects.iter().map(|object| object.key.as_str());
+                let (after, upto) = (after.as_deref(), upto.as_deref());
+                self.store.sights.listed(&self.bucket, &self.prefix, after, upto, keys);
+            }
             if !objects.is_empty() {
                 return Ok(objects);
             }
@@ -142,25 +240,8 @@ impl Listing for Pages {
     }
 }
 
-/// Undoes `encoding-type=url`. Some stores write a space as `+` (as AWS does), others leave a `+` of the key as it is;
-/// where the vendor's habit isn't known, HEAD of both readings of the first such key tells.
-async fn decode_keys(store: &Store, bucket: &str, objects: &mut [ObjectInfo]) -> Result<()> {
-    let mut plus = None;
-    for object in objects {
-        if object.key.contains('+') && plus.is_none() {
-            plus = Some(plus_is_space(store, bucket, &object.key).await?);
-        }
-        object.key = decode(&object.key, plus.unwrap_or(true)).ok_or_else(|| {
-            Error::failed(format!(
-                "connection `{}`: bucket {bucket}: the listed key `{}` is not UTF-8",
-                store.endpoint.name, object.key
-            ))
-        })?;
-    }
-    Ok(())
-}
-
-async fn plus_is_space(store: &Store, bucket: &str, listed: &str) -> Result<bool> {
+/// Whether a `+` in an encoded listing is a space.
+pub(crate) async fn plus_is_space(store: &Store, bucket: &str, listed: &str) -> Result<bool> {
     let mut known = store.beliefs.plus.lock().await;
     if let Some(known) = *known {
         return Ok(known);

@@ -1,6 +1,6 @@
 //! Reading an object: whole, in ranges, held or streamed, and never anything but the object that was listed.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use godwit_model::ids::hex;
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::http::{Body, BoxError, Reply};
 use crate::kept::Kept;
-use crate::store::{Store, bare, patiently};
+use crate::store::{Store, bare, encrypted, patiently};
 
 /// Digests folded while bytes pass.
 #[derive(Clone, Default)]
@@ -49,17 +49,50 @@ impl Digests {
 }
 
 /// Bytes in memory, with their digests.
-#[derive(Clone)]
 pub(crate) struct Held {
     pub bytes: Bytes,
-    pub digests: Digests,
+    pub sha256: [u8; 32],
+    /// What the source says that the MD5 is. The sink compares it with what arrives, so that the source's word is checked
+    /// at the far end, and here no MD5 is computed.
+    told: Option<[u8; 16]>,
+    md5: OnceLock<[u8; 16]>,
 }
 
 impl Held {
     pub fn new(bytes: Bytes) -> Self {
-        let mut fold = Fold::default();
-        fold.push(&bytes);
-        Self { bytes, digests: fold.finish() }
+        Self { sha256: Sha256::digest(&bytes).into(), bytes, told: None, md5: OnceLock::new() }
+    }
+
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// The MD5 as the source tells it, or as it is.
+    pub fn md5(&self) -> [u8; 16] {
+        self.told.unwrap_or_else(|| self.own_md5())
+    }
+
+    /// The MD5 of these bytes.
+    pub fn own_md5(&self) -> [u8; 16] {
+        *self.md5.get_or_init(|| Md5::digest(&self.bytes).into())
+    }
+
+    pub fn is_told(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// Whether the source tells another MD5 than that of these bytes.
+    pub fn is_mistold(&self) -> bool {
+        self.md5() != self.own_md5()
+    }
+
+    /// Believes the bytes instead of the source.
+    pub fn distrust(&mut self) {
+        self.told = None;
+    }
+
+    pub fn sha256_hex(&self) -> String {
+        hex(&self.sha256)
     }
 }
 
@@ -72,6 +105,8 @@ pub(crate) struct Source<'a> {
     pub store: &'a Store,
     pub bucket: &'a str,
     pub key: &'a str,
+    /// This version; `None` stands for the current one.
+    pub version: Option<&'a str>,
     pub size: u64,
     pub etag: &'a str,
 }
@@ -111,7 +146,7 @@ impl Source<'_> {
     /// Begins to read, once, and makes sure that it is this object and this range that comes.
     pub async fn open(&self, range: Option<Range>) -> Result<(Reply, u64)> {
         let etag = (!self.etag.is_empty()).then_some(self.etag);
-        let reply = match self.store.get(self.bucket, self.key, range, etag).await {
+        let reply = match self.store.get(self.bucket, self.key, self.version, range, etag).await {
             Err(error) if error.kind == ErrorKind::Conflict => return Err(self.changed()),
             other => other?,
         };
@@ -141,21 +176,29 @@ impl Source<'_> {
     pub async fn hold(&self, range: Option<Range>) -> Result<(Held, Kept)> {
         patiently(|_| async {
             let (mut reply, len) = self.open(range).await?;
-            let kept = Kept::of(&reply.headers);
+            let (kept, told) = (Kept::of(&reply.headers), self.told_md5(range, &reply));
             let mut bytes = BytesMut::with_capacity(usize::try_from(len).unwrap_or(0));
-            let mut fold = Fold::default();
             while let Some(chunk) = reply.chunk(&self.store.endpoint, &self.doing()).await? {
-                fold.push(&chunk);
-                if fold.len > len {
+                bytes.extend_from_slice(&chunk);
+                if bytes.len() as u64 > len {
                     break;
                 }
-                bytes.extend_from_slice(&chunk);
             }
-            let digests = fold.finish();
-            self.whole(digests.len, len)?;
-            Ok((Held { bytes: bytes.freeze(), digests }, kept))
+            self.whole(bytes.len() as u64, len)?;
+            Ok((Held { told, ..Held::new(bytes.freeze()) }, kept))
         })
         .await
+    }
+
+    /// The MD5 of the whole object by its ETag, where that means it.
+    fn told_md5(&self, range: Option<Range>, reply: &Reply) -> Option<[u8; 16]> {
+        let means_it = range.is_none()
+            && self.store.endpoint.vendor.md5_etags
+            && self.store.beliefs.etags_are_md5()
+            && !encrypted(reply)
+            && is_md5(self.etag);
+        let bytes = unhex(self.etag).filter(|_| means_it)?;
+        bytes.as_ref().try_into().ok()
     }
 
     /// A short body is never a short object.
@@ -267,6 +310,15 @@ impl Streaming {
     }
 }
 
+/// Bytes written in hexadecimal.
+pub(crate) fn unhex(text: &str) -> Option<Bytes> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect::<Option<Vec<u8>>>()
+        .map(Bytes::from)
+}
+
 /// Whether this ETag can be the MD5 of a whole content.
 pub(crate) fn is_md5(etag: &str) -> bool {
     etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -279,8 +331,8 @@ mod tests {
     #[test]
     fn folds_are_the_known_digests() {
         let held = Held::new(Bytes::from_static(b"abc"));
-        assert_eq!(hex(&held.digests.md5), "900150983cd24fb0d6963f7d28e17f72");
-        assert!(held.digests.sha256_hex().starts_with("ba7816bf"));
+        assert_eq!(hex(&held.md5()), "900150983cd24fb0d6963f7d28e17f72");
+        assert!(held.sha256_hex().starts_with("ba7816bf"));
         assert!(is_md5("900150983cd24fb0d6963f7d28e17f72") && !is_md5("900150983cd24fb0d6963f7d28e17f72-3"));
     }
 }

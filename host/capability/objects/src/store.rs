@@ -15,12 +15,15 @@ use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::{BodyExt as _, Empty, Full};
 use sha2::{Digest as _, Sha256};
 
+use crate::checksum::{self, Checksum};
 use crate::control::Versioning;
 use crate::endpoint::{Endpoint, encode};
 use crate::fault;
 use crate::guarded::Beliefs;
 use crate::http::{Body, Http, Reply, Turn};
 use crate::kept::Kept;
+use crate::listing::special_class;
+use crate::sights::Sights;
 use crate::sign::{Signed, Signer, UNSIGNED};
 
 const USER_AGENT: &str = concat!("godwit/", env!("CARGO_PKG_VERSION"));
@@ -35,6 +38,7 @@ pub(crate) struct Store {
     pub sdk: aws_sdk_s3::Client,
     pub beliefs: Beliefs,
     pub versioning: Versioning,
+    pub sights: Sights,
 }
 
 /// The body of a request.
@@ -42,6 +46,12 @@ pub(crate) enum Payload {
     Empty,
     Held { bytes: Bytes, sha256: String },
     Streamed { body: Body, len: u64 },
+}
+
+impl Payload {
+    pub fn held(bytes: Bytes) -> Self {
+        Self::Held { sha256: godwit_model::ids::hex(&Sha256::digest(&bytes)), bytes }
+    }
 }
 
 /// One request.
@@ -53,6 +63,7 @@ pub(crate) struct Call<'a> {
     pub headers: HeaderMap,
     pub payload: Payload,
     pub turn: Turn,
+    pub signed: bool,
 }
 
 impl<'a> Call<'a> {
@@ -65,6 +76,7 @@ impl<'a> Call<'a> {
             headers: HeaderMap::new(),
             payload: Payload::Empty,
             turn: Turn::Waits,
+            signed: true,
         }
     }
 
@@ -86,6 +98,12 @@ pub(crate) struct Head {
     pub modified: i64,
     pub kept: Kept,
     pub version: Option<String>,
+    /// `None` for the standard one.
+    pub storage_class: Option<String>,
+    /// Those of the whole object, where the store was asked for them.
+    pub checksums: Vec<Checksum>,
+    /// The ETag doesn't stand for the content.
+    pub opaque_etag: bool,
 }
 
 /// What the store answered to a write.
@@ -108,6 +126,7 @@ impl Store {
             signer: Signer::default(),
             endpoint,
             versioning: Versioning::default(),
+            sights: Sights::default(),
         })
     }
 
@@ -130,8 +149,10 @@ impl Store {
             |what: &str| Error::invalid(format!("connection `{}`: {doing}: {what}", self.endpoint.name));
         let host = HeaderValue::from_str(&authority).map_err(|_| invalid("the host is no header value"))?;
         headers.insert(http::header::HOST, host);
-        let signed = Signed { method: &call.method, path: &path, query: &query, payload: &digest };
-        self.signer.sign(&self.endpoint, &signed, &mut headers, SystemTime::now());
+        if call.signed {
+            let signed = Signed { method: &call.method, path: &path, query: &query, payload: &digest };
+            self.signer.sign(&self.endpoint, &signed, &mut headers, SystemTime::now());
+        }
         headers.insert(http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         if matches!(call.method, Method::PUT | Method::POST) {
             headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(len));
@@ -161,6 +182,19 @@ impl Store {
         Err(fault::of_answer(&self.endpoint, &doing, reply.status, code.as_deref(), message.as_deref()))
     }
 
+    /// The text of an answer that is a success, asked once; more than `most` bytes are an error.
+    pub async fn document(&self, call: Call<'_>, doing: &str, most: usize) -> Result<String> {
+        let mut reply = self.ask(call).await?;
+        let text = reply.text(&self.endpoint, doing, most).await?;
+        if text.len() >= most {
+            return Err(Error::failed(format!(
+                "connection `{}`: {doing}: the answer is longer than {most} bytes",
+                self.endpoint.name
+            )));
+        }
+        Ok(text)
+    }
+
     /// HEAD of an object; `None` when it isn't there.
     pub async fn head(&self, bucket: &str, key: &str) -> Result<Option<Head>> {
         self.head_of(bucket, key, None).await
@@ -173,6 +207,7 @@ impl Store {
             if let Some(id) = version_id {
                 call.query.push(("versionId", id.to_owned()));
             }
+            self.ask_checksums(&mut call.headers);
             let reply = match self.ask(call).await {
                 Err(error) if error.kind == godwit_model::ErrorKind::Missing => return Ok(None),
                 other => other?,
@@ -183,6 +218,9 @@ impl Store {
                 modified: http_date(reply.header("last-modified")).unwrap_or(0),
                 kept: Kept::of(&reply.headers),
                 version: version(&reply),
+                storage_class: reply.header("x-amz-storage-class").and_then(special_class),
+                checksums: checksum::whole(&reply.headers),
+                opaque_etag: encrypted(&reply),
             }))
         })
         .await
@@ -193,10 +231,17 @@ impl Store {
         &self,
         bucket: &str,
         key: &str,
+        version_id: Option<&str>,
         range: Option<(u64, u64)>,
         etag: Option<&str>,
     ) -> Result<Reply> {
         let mut call = Call::new(Method::GET, bucket, Some(key));
+        if let Some(id) = version_id {
+            call.query.push(("versionId", id.to_owned()));
+        }
+        if range.is_none() {
+            self.ask_checksums(&mut call.headers);
+        }
         if let Some((first, last)) = range {
             call.headers.insert(http::header::RANGE, ascii(&format!("bytes={first}-{last}"))?);
         }
@@ -218,29 +263,39 @@ impl Store {
     ) -> Result<Written> {
         let call = Call { query, headers, payload, turn, ..Call::new(Method::PUT, bucket, Some(key)) };
         let reply = self.ask(call).await?;
-        let encryption = reply.header("x-amz-server-side-encryption").unwrap_or_default();
         Ok(Written {
             etag: bare(&reply.header("etag").unwrap_or_default()),
             version: version(&reply),
-            opaque_etag: encryption.starts_with("aws:")
-                || reply.headers.contains_key("x-amz-server-side-encryption-customer-algorithm"),
+            opaque_etag: encrypted(&reply),
         })
+    }
+
+    fn ask_checksums(&self, headers: &mut HeaderMap) {
+        if self.endpoint.vendor.checksums {
+            headers.insert("x-amz-checksum-mode", HeaderValue::from_static("ENABLED"));
+        }
     }
 
     /// Deletes an object, or with `version` that version of it. Returns the delete marker's version, if one was made.
     pub async fn delete(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Option<String>> {
-        patiently(|_| async {
-            let mut call = Call::new(Method::DELETE, bucket, Some(key));
-            if let Some(id) = version_id {
-                call.query.push(("versionId", id.to_owned()));
-            }
-            let reply = self.ask(call).await?;
-            Ok(reply
-                .header("x-amz-delete-marker")
-                .filter(|marker| marker == "true")
-                .and_then(|_| version(&reply)))
-        })
-        .await
+        patiently(|_| self.delete_of(bucket, key, version_id)).await
+    }
+
+    /// The same for the current version, asked once: each request makes a delete marker of its own.
+    pub async fn delete_once(&self, bucket: &str, key: &str) -> Result<Option<String>> {
+        self.delete_of(bucket, key, None).await
+    }
+
+    async fn delete_of(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Option<String>> {
+        let mut call = Call::new(Method::DELETE, bucket, Some(key));
+        if let Some(id) = version_id {
+            call.query.push(("versionId", id.to_owned()));
+        }
+        let reply = self.ask(call).await?;
+        Ok(reply
+            .header("x-amz-delete-marker")
+            .filter(|marker| marker == "true")
+            .and_then(|_| version(&reply)))
     }
 
     /// Starts a multipart upload, once, and returns its id.
@@ -256,7 +311,7 @@ impl Store {
     }
 }
 
-fn whole(bytes: Bytes) -> Body {
+pub(crate) fn whole(bytes: Bytes) -> Body {
     if bytes.is_empty() {
         Body::new(Empty::new().map_err(|never| match never {}))
     } else {
@@ -264,7 +319,13 @@ fn whole(bytes: Bytes) -> Body {
     }
 }
 
-fn version(reply: &Reply) -> Option<String> {
+/// Whether the store encrypts by a key that makes ETags stand for something else than the content.
+pub(crate) fn encrypted(reply: &Reply) -> bool {
+    reply.header("x-amz-server-side-encryption").is_some_and(|how| how.starts_with("aws:"))
+        || reply.headers.contains_key("x-amz-server-side-encryption-customer-algorithm")
+}
+
+pub(crate) fn version(reply: &Reply) -> Option<String> {
     reply.header("x-amz-version-id").filter(|id| !id.is_empty())
 }
 

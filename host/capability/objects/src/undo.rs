@@ -4,6 +4,7 @@
 
 use futures::StreamExt as _;
 use godwit_model::capability::{StepScope, UndoAction};
+use godwit_model::effect::BucketSetting;
 use godwit_model::{Error, ErrorKind, Json, Result, SlotName};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -39,6 +40,25 @@ pub(crate) enum Request {
     DeleteBucket {
         slot: SlotName,
         bucket: String,
+    },
+    DeleteVersions {
+        slot: SlotName,
+        bucket: String,
+        key: String,
+        versions: Vec<String>,
+        uploads: Vec<OpenOne>,
+    },
+    RestoreSetting {
+        slot: SlotName,
+        bucket: String,
+        name: BucketSetting,
+        before: Option<String>,
+        set: Option<String>,
+    },
+    RemoveProbe {
+        slot: SlotName,
+        bucket: String,
+        key: String,
     },
     /// Only said, never done.
     Refuse,
@@ -131,6 +151,7 @@ impl Objects {
                 }
             }
             Request::Refuse => Err(Error::failed(format!("{}: can't be undone", action.title))),
+            further => self.undo_further(scope, further, discard).await,
         }
     }
 }

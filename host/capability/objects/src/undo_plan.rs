@@ -9,6 +9,7 @@ use godwit_model::{EffectKey, Error, ErrorKind, Json, Result, SlotName};
 
 use crate::Objects;
 use crate::control::{BucketState, NamedCorsRule};
+use crate::listing::Begin;
 use crate::source::{Source, is_md5};
 use crate::store::{Head, Store};
 use crate::undo::{AT_ONCE, OpenOne, Request, Target, is_taken_back, named, same_rules};
@@ -232,7 +233,10 @@ impl Objects {
                     Request::DeleteBucket { slot: created.slot.clone(), bucket: created.bucket.clone() };
                 action(format!("delete bucket {}", created.bucket), request, changed, None)
             }
-            _ => Ok(None),
+            _ => match self.plan_further(scope, one).await? {
+                Some((title, request, changed)) => action(title, request, changed, None),
+                None => Ok(None),
+            },
         }
     }
 
@@ -243,9 +247,10 @@ impl Objects {
         bucket: &str,
         ours: &BTreeSet<&str>,
     ) -> Result<Option<String>> {
-        let mut token = None;
+        let mut token: Option<String> = None;
         loop {
-            let page = store.list_page(bucket, "", token.take()).await?;
+            let begin = token.as_deref().map_or(Begin::First, Begin::Token);
+            let page = store.list_page(bucket, "", begin).await?;
             for object in page.objects {
                 // In an encoded listing a `+` may be read in two ways; either one may be ours.
                 let readings = match page.encoded {
@@ -292,6 +297,7 @@ async fn may_have_written(
                 store,
                 bucket: &copy.sink.bucket,
                 key: &copy.sink.key,
+                version: None,
                 size: head.size,
                 etag: &head.etag,
             };
@@ -299,6 +305,7 @@ async fn may_have_written(
                 store: from,
                 bucket: &copy.source.bucket,
                 key: &copy.source.key,
+                version: None,
                 size: copy.size,
                 etag: &copy.etag,
             };
@@ -312,6 +319,7 @@ async fn may_have_written(
                 store,
                 bucket: &put.sink.bucket,
                 key: &put.sink.key,
+                version: None,
                 size: head.size,
                 etag: &head.etag,
             };
@@ -416,6 +424,7 @@ fn key_in<'a>(one: &'a Performed, bucket: &str) -> Option<&'a str> {
     let sink = match &one.effect.action {
         Action::CopyObject(action) => &action.sink,
         Action::PutObject(action) => &action.sink,
+        Action::CopyVersions(action) => &action.sink,
         _ => return None,
     };
     (sink.bucket == bucket).then_some(sink.key.as_str())

@@ -11,15 +11,30 @@ pub(crate) struct Vendor {
     /// Ends of host names by which it is known.
     pub hosts: &'static [&'static str],
     pub region: &'static str,
-    /// The ETag of an object put whole is its MD5 and that of a multipart one the MD5 of its parts' MD5s
-    /// (S3 API, "Object": it isn't where SSE-KMS encrypts).
+    /// What stands before the region in host names that tell it; the end is one of `hosts`.
+    pub region_after: Option<&'static str>,
+    /// The ETag of an object put whole is its MD5 (S3 API, "Object": it isn't where SSE-KMS encrypts).
     pub md5_etags: bool,
+    /// The ETag of an object put in parts is the MD5 of the parts' MD5s, `-`, and their number.
+    pub joined_etags: bool,
+    /// Takes and tells `x-amz-checksum-…` ("Checking object integrity").
+    pub checksums: bool,
     /// Honours `If-None-Match` on CompleteMultipartUpload.
     pub conditional_complete: bool,
     /// Known to ignore `If-None-Match` and `If-Match` on a PUT; nothing is gained by asking.
     pub ignores_conditions: bool,
     /// Keeps versions where the bucket is told to.
     pub versions: bool,
+    /// Objects may have tags.
+    pub tags: bool,
+    /// The storage classes it takes; `None`: whatever its administrator named so.
+    pub classes: Option<&'static [&'static str]>,
+    /// A listing may lack what was written a moment ago, or have what was deleted.
+    pub listing_lags: bool,
+    /// Bytes of the largest object.
+    pub max_object: u64,
+    /// Bytes of the longest key.
+    pub max_key: u32,
     /// A new bucket wants its region as LocationConstraint, unless it is `us-east-1`.
     pub location_constraint: bool,
     /// Lists `a+b` where encoding was asked for and the key is `a b` (S3 API, ListObjectsV2 `encoding-type`);
@@ -32,69 +47,194 @@ pub(crate) struct Vendor {
 const GENERIC_BUCKET_HINT: &str =
     "create the bucket by the store's own tools, or give credentials that may create one";
 
-/// Where nothing better is known, the last row counts.
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+
+/// Where nothing better is known, the last row counts, and other rows begin with it.
+const GENERIC: Vendor = Vendor {
+    name: "generic",
+    hosts: &[],
+    region: "us-east-1",
+    region_after: None,
+    md5_etags: true,
+    joined_etags: true,
+    checksums: false,
+    conditional_complete: false,
+    ignores_conditions: false,
+    versions: true,
+    tags: true,
+    classes: None,
+    // Unknown, so not relied on.
+    listing_lags: true,
+    max_object: 5 * TIB,
+    max_key: 1024,
+    location_constraint: false,
+    plus_is_space: None,
+    bucket_hint: GENERIC_BUCKET_HINT,
+};
+
+/// Parts are sent as every row allows: from 5 MiB on, at most 10,000, all but the last of one size (which R2 insists
+/// on). ACLs are never sent: R2, Garage and Backblaze have none of their own, and AWS's newer buckets refuse them.
 pub(crate) static VENDORS: &[Vendor] = &[
     Vendor {
         name: "aws",
         hosts: &[".amazonaws.com", ".amazonaws.com.cn"],
-        region: "us-east-1",
-        md5_etags: true,
+        // User guide, "Checking object integrity in Amazon S3": full-object CRCs, SHA-256 of an object put whole.
+        checksums: true,
+        // User guide, "How to prevent object overwrites with conditional writes".
         conditional_complete: true,
-        ignores_conditions: false,
-        versions: true,
+        // API reference, PutObject, `x-amz-storage-class`. (`OUTPOSTS`, `SNOW` and `EXPRESS_ONEZONE` belong to buckets of
+        // their own.)
+        classes: Some(&[
+            "STANDARD",
+            "REDUCED_REDUNDANCY",
+            "STANDARD_IA",
+            "ONEZONE_IA",
+            "INTELLIGENT_TIERING",
+            "GLACIER_IR",
+            "GLACIER",
+            "DEEP_ARCHIVE",
+        ]),
+        // User guide, "Amazon S3 data consistency model".
+        listing_lags: false,
+        // User guide, "Amazon S3 multipart upload limits": 10,000 parts of 5 GiB.
+        max_object: 10_000 * 5 * GIB,
         location_constraint: true,
         plus_is_space: Some(true),
-        bucket_hint: GENERIC_BUCKET_HINT,
+        ..GENERIC
     },
     Vendor {
         name: "r2",
         hosts: &[".r2.cloudflarestorage.com"],
         region: "auto",
-        md5_etags: true,
-        conditional_complete: false,
-        ignores_conditions: false,
+        // "S3 API compatibility": no versioning, no object tagging, no ACLs; conditions on PutObject, none on
+        // CompleteMultipartUpload.
         versions: false,
-        location_constraint: false,
+        tags: false,
+        // "Storage classes".
+        classes: Some(&["STANDARD", "STANDARD_IA"]),
+        // "Consistency model": listings are strongly consistent, but a bucket's cache and a jurisdiction's move are not.
+        listing_lags: true,
+        // "Limits": 5 TiB less 5 GiB for an object, 1,024 bytes for a key.
+        max_object: 5 * TIB - 5 * GIB,
         plus_is_space: Some(true),
         bucket_hint: "create the bucket in the Cloudflare dashboard, or give an API token with `Admin Read & Write`",
+        ..GENERIC
     },
     Vendor {
         name: "minio",
-        hosts: &[],
-        region: "us-east-1",
-        md5_etags: true,
+        // "Object checksums": the same headers as AWS.
+        checksums: true,
         conditional_complete: true,
-        ignores_conditions: false,
-        versions: true,
-        location_constraint: false,
+        // "Storage classes": these two; others are refused.
+        classes: Some(&["STANDARD", "REDUCED_REDUNDANCY"]),
+        // "Strictly consistent read-after-write and list-after-write".
+        listing_lags: false,
+        // "Thresholds and limits".
+        max_object: 50 * TIB,
         plus_is_space: Some(true),
-        bucket_hint: GENERIC_BUCKET_HINT,
+        ..GENERIC
     },
     Vendor {
         name: "garage",
-        hosts: &[],
         region: "garage",
-        md5_etags: false,
-        conditional_complete: false,
+        // garage `api/s3/multipart.rs`: the fold goes over the parts' ETags as text.
+        joined_etags: false,
+        // "S3 compatibility status": no conditional writes, no versioning, no tags, one storage class.
         ignores_conditions: true,
         versions: false,
-        location_constraint: false,
-        plus_is_space: None,
+        tags: false,
+        classes: Some(&["STANDARD"]),
+        // "Consistency": read-after-write, listings included, where the replication mode isn't `dangerous`.
+        listing_lags: false,
         bucket_hint: "create the bucket by `garage bucket create` and allow the key to use it",
+        ..GENERIC
     },
     Vendor {
-        name: "generic",
-        hosts: &[],
-        region: "us-east-1",
-        md5_etags: true,
-        conditional_complete: false,
-        ignores_conditions: false,
-        versions: true,
-        location_constraint: false,
-        plus_is_space: None,
-        bucket_hint: GENERIC_BUCKET_HINT,
+        name: "backblaze",
+        hosts: &[".backblazeb2.com"],
+        region: "us-west-004",
+        region_after: Some("s3."),
+        // "S3-compatible API": every bucket keeps versions, no object tagging, one storage class.
+        tags: false,
+        classes: Some(&["STANDARD"]),
+        // "Files": 10 TB, names of 1,024 bytes.
+        max_object: 10_000_000_000_000,
+        ..GENERIC
     },
+    Vendor {
+        name: "ceph",
+        region: "default",
+        // "Ceph object gateway S3 API": tags and versions; storage classes are the zone's own.
+        listing_lags: false,
+        ..GENERIC
+    },
+    Vendor {
+        name: "gcs",
+        hosts: &["storage.googleapis.com"],
+        region: "auto",
+        // "XML API": generations in place of S3's versions, no tags; the ETag of a multipart upload is none of its
+        // parts' digests, and preconditions are headers of its own (`x-goog-if-generation-match`).
+        joined_etags: false,
+        versions: false,
+        tags: false,
+        classes: Some(&["STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"]),
+        // "Cloud Storage consistency".
+        listing_lags: false,
+        ..GENERIC
+    },
+    Vendor {
+        name: "wasabi",
+        hosts: &[".wasabisys.com"],
+        region_after: Some("s3."),
+        // "Wasabi S3 API": one storage class.
+        classes: Some(&["STANDARD"]),
+        listing_lags: false,
+        ..GENERIC
+    },
+    Vendor {
+        name: "digitalocean",
+        hosts: &[".digitaloceanspaces.com"],
+        region_after: Some(""),
+        // "Spaces S3 compatibility": no object tagging; the class is the bucket's.
+        tags: false,
+        classes: Some(&["STANDARD"]),
+        ..GENERIC
+    },
+    GENERIC,
 ];
+
+/// Storage classes by how soon and how often their objects are read.
+const FREQUENT: &[&str] = &["STANDARD", "INTELLIGENT_TIERING", "REDUCED_REDUNDANCY", "EXPRESS_ONEZONE"];
+const SELDOM: &[&str] = &["STANDARD_IA", "ONEZONE_IA", "GLACIER_IR", "NEARLINE", "COLDLINE"];
+const ARCHIVED: &[&str] = &["GLACIER", "DEEP_ARCHIVE", "ARCHIVE"];
+
+impl Vendor {
+    /// The class that comes nearest to the one that is wanted: the next one that is as seldom read, else the next one that
+    /// is read more often, so that nothing becomes harder to read than it was.
+    pub fn class_for<'a>(&self, wanted: &'a str) -> &'a str {
+        let Some(classes) = self.classes else { return wanted };
+        if classes.contains(&wanted) {
+            return wanted;
+        }
+        let families = [ARCHIVED, SELDOM, FREQUENT];
+        let from = families.iter().position(|family| family.contains(&wanted)).unwrap_or(2);
+        families[from..]
+            .iter()
+            .flat_map(|family| family.iter())
+            .copied()
+            .find(|class| classes.contains(class))
+            .unwrap_or("STANDARD")
+    }
+
+    /// The region that a host's name tells.
+    pub fn region_in<'a>(&self, host: &'a str) -> Option<&'a str> {
+        let after = self.region_after?;
+        let end = self.hosts.iter().find(|end| host.ends_with(*end))?;
+        let region = host.strip_suffix(end)?.strip_prefix(after)?;
+        (!region.is_empty() && !region.contains('.')).then_some(region)
+    }
+}
 
 /// The row with this name.
 pub(crate) fn named(name: &str) -> Option<&'static Vendor> {
@@ -118,6 +258,32 @@ mod tests {
         assert_eq!(of_host("0123.r2.cloudflarestorage.com").name, "r2");
         assert_eq!(of_host("s3.eu-central-1.amazonaws.com").name, "aws");
         assert_eq!(of_host("storage.example.com").name, "generic");
+        assert_eq!(of_host("s3.us-west-004.backblazeb2.com").name, "backblaze");
+        assert_eq!(of_host("storage.googleapis.com").name, "gcs");
         assert!(named("minio").is_some() && named("nobody").is_none());
+    }
+
+    #[test]
+    fn hosts_tell_regions_where_they_have_them() {
+        let region = |host: &'static str| of_host(host).region_in(host);
+        assert_eq!(region("s3.eu-central-003.backblazeb2.com"), Some("eu-central-003"));
+        assert_eq!(region("s3.eu-central-1.wasabisys.com"), Some("eu-central-1"));
+        assert_eq!(region("s3.wasabisys.com"), None);
+        assert_eq!(region("fra1.digitaloceanspaces.com"), Some("fra1"));
+        assert_eq!(region("0123.r2.cloudflarestorage.com"), None);
+    }
+
+    #[test]
+    fn classes_are_kept_or_become_the_nearest() {
+        let class = |vendor: &str, wanted: &'static str| named(vendor).unwrap().class_for(wanted);
+        assert_eq!(class("aws", "GLACIER_IR"), "GLACIER_IR");
+        assert_eq!(class("r2", "GLACIER"), "STANDARD_IA");
+        assert_eq!(class("r2", "ONEZONE_IA"), "STANDARD_IA");
+        assert_eq!(class("gcs", "DEEP_ARCHIVE"), "ARCHIVE");
+        assert_eq!(class("gcs", "STANDARD_IA"), "NEARLINE");
+        assert_eq!(class("minio", "INTELLIGENT_TIERING"), "STANDARD");
+        assert_eq!(class("garage", "DEEP_ARCHIVE"), "STANDARD");
+        assert_eq!(class("ceph", "COLD_HDD"), "COLD_HDD");
+        assert_eq!(class("aws", "COLD_HDD"), "STANDARD");
     }
 }

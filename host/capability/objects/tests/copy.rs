@@ -42,7 +42,7 @@ async fn odd_keys_arrive_byte_for_byte() {
     assert_eq!(rig.target.keys("into"), rig.source.keys("from"));
 
     // The listing reads them back, page by page, in the order of their bytes.
-    let mut listing = rig.objects.list(rig.grant("target"), "into", "").await.unwrap();
+    let mut listing = rig.objects.list(rig.grant("target"), "into", "", None).await.unwrap();
     let (mut keys, mut pages) = (Vec::new(), 0);
     loop {
         let page = listing.next().await.unwrap();

@@ -238,7 +238,7 @@ async fn reads_answer_what_is_there() {
     }
     rig.target.put("into", "other/a", b"x".to_vec(), &[]).unwrap();
     let grant = rig.grant("target");
-    let mut listing = rig.objects.list(grant, "into", "datasets/").await.unwrap();
+    let mut listing = rig.objects.list(grant, "into", "datasets/", None).await.unwrap();
     let mut sizes = Vec::new();
     loop {
         let page = listing.next().await.unwrap();
@@ -249,7 +249,7 @@ async fn reads_answer_what_is_there() {
     }
     assert_eq!(sizes, (0..20).collect::<Vec<u64>>());
     assert!(listing.next().await.unwrap().is_empty());
-    assert_eq!(rig.objects.list(grant, "nowhere", "").await.err().unwrap().kind, ErrorKind::Missing);
+    assert_eq!(rig.objects.list(grant, "nowhere", "", None).await.err().unwrap().kind, ErrorKind::Missing);
     assert!(rig.objects.bucket_exists(grant, "into").await.unwrap());
     assert!(!rig.objects.bucket_exists(grant, "nowhere").await.unwrap());
 

@@ -193,6 +193,8 @@ impl Rig {
             size: object.bytes.len() as u64,
             etag: object.etag,
             replaces: Replaces::Nothing,
+            storage_class: None,
+            tags: true,
         };
         effect(&format!("copy {key}"), Action::CopyObject(action))
     }
