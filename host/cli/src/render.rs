@@ -64,9 +64,21 @@ pub fn plan(plan: &Plan, style: Style, verbose: bool) -> String {
                 if items > 0 { format!(", {items} items, {}", bytes(size)) } else { String::new() }
             );
         }
-        let (items, size) = totals(step.effects.iter().map(|planned| &planned.preparation));
+        let (mut items, mut size) = totals(step.effects.iter().map(|planned| &planned.preparation));
+        let mut count = step.effects.len() as u64;
+        if let Some(more) = &step.more {
+            let _ = writeln!(
+                out,
+                "  … and {} copies of objects that are there at no target yet, {}: counted, not listed",
+                more.effects,
+                bytes(more.bytes)
+            );
+            count += more.effects;
+            items += more.items;
+            size += more.bytes;
+        }
         if items > 0 {
-            let _ = writeln!(out, "  in all {} effects, {items} items, {}", step.effects.len(), bytes(size));
+            let _ = writeln!(out, "  in all {count} effects, {items} items, {}", bytes(size));
         }
         match &step.status {
             StepPlanStatus::Known if step.effects.is_empty() => {

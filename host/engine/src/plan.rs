@@ -33,6 +33,9 @@ pub struct StepPlan {
     #[serde(flatten)]
     pub status: StepPlanStatus,
     pub effects: Vec<PlannedEffect>,
+    /// Copies of objects beyond those of `effects`; none of them overwrites, destroys or can't be undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<MoreEffects>,
     /// Log lines of level info and above.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
@@ -51,6 +54,25 @@ pub enum StepPlanStatus {
     Skipped,
     /// The step would fail.
     Failed { error: Error },
+}
+
+/// Effects that are counted alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoreEffects {
+    pub effects: u64,
+    /// Objects.
+    pub items: u64,
+    pub bytes: u64,
+}
+
+impl MoreEffects {
+    pub fn add(&mut self, preparation: &Preparation) {
+        self.effects += 1;
+        if let Some(estimate) = &preparation.estimate {
+            self.items += estimate.items;
+            self.bytes += estimate.bytes;
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,12 +105,19 @@ impl Plan {
 
     /// How many effects are of this class.
     pub fn count(&self, class: Class) -> usize {
-        self.planned().filter(|(_, planned)| planned.preparation.class == class).count()
+        let known = self.planned().filter(|(_, planned)| planned.preparation.class == class).count();
+        // What is counted alone makes objects that weren't there.
+        known + if class == Class::Creates { self.counted() } else { 0 }
     }
 
     /// How many effects there are in all.
     pub fn effects(&self) -> usize {
-        self.planned().count()
+        self.planned().count() + self.counted()
+    }
+
+    fn counted(&self) -> usize {
+        let more = self.steps.iter().filter_map(|step| step.more.as_ref());
+        more.map(|more| usize::try_from(more.effects).unwrap_or(usize::MAX)).sum()
     }
 
     fn planned(&self) -> impl Iterator<Item = (&StepId, &PlannedEffect)> {

@@ -9,13 +9,17 @@ use godwit_model::plugin::Mode;
 use godwit_model::{EffectKey, Error, ErrorKind, Result};
 use godwit_recipe::{EvalError, Outputs, Step};
 
-use crate::plan::{FORMAT_VERSION, Plan, PlannedEffect, StepPlan, StepPlanStatus};
+use crate::plan::{FORMAT_VERSION, MoreEffects, Plan, PlannedEffect, StepPlan, StepPlanStatus};
 use crate::rooms::Rooms;
 use crate::run::Engine;
 use crate::scope::PlanNotes;
 use crate::session::{Backing, Session};
 use crate::transforms::Transfer;
 use crate::world::PlannedWorld;
+
+/// Effects of a step from which on copies of objects that nobody has to be asked about are counted instead of kept: a
+/// bucket may have millions.
+const MOST_COPIES: usize = 5_000;
 
 /// The record of one step's planned effects.
 #[derive(Clone, Default)]
@@ -27,6 +31,7 @@ pub(crate) struct PlannedStep {
 struct Recorded {
     keys: HashSet<EffectKey>,
     effects: Vec<PlannedEffect>,
+    more: Option<MoreEffects>,
     transfers: Vec<Transfer>,
     outcomes: VecDeque<Outcome>,
     log: Vec<String>,
@@ -51,12 +56,12 @@ impl PlannedStep {
             let identity = rooms.capabilities.for_kind(sink.kind).identity(sink)?;
             let (preparation, transfer) = match capability.prepare(scope, &effect).await {
                 Ok(preparation) => {
-                    let transfer = Transfer::of(rooms, &effect, &preparation, None);
+                    let transfer = Transfer::of(rooms, &*scope.transforms, &effect, &preparation, None);
                     (preparation, transfer)
                 }
                 // The database is made by this very plan: there is nothing yet to look at.
                 Err(_) if world.is_planned_database(&identity) => {
-                    (unseen(&effect.action), Transfer::unseen(&effect))
+                    (unseen(&effect.action), Transfer::unseen(&*scope.transforms, &effect))
                 }
                 Err(error) => return Err(error.context(format!("effect `{}`", effect.key))),
             };
@@ -73,7 +78,13 @@ impl PlannedStep {
                 result: Err(Error::pending(format!("effect `{}` is only planned", effect.key))),
             });
             recorded.transfers.extend(transfer);
-            recorded.effects.push(PlannedEffect { request: effect.request_digest(), effect, preparation });
+            let copies = matches!(effect.action, Action::CopyObject(_)) && !preparation.is_gated();
+            if copies && recorded.effects.len() >= MOST_COPIES {
+                recorded.more.get_or_insert_default().add(&preparation);
+            } else {
+                let request = effect.request_digest();
+                recorded.effects.push(PlannedEffect { request, effect, preparation });
+            }
         }
         Ok(())
     }
@@ -84,9 +95,12 @@ impl PlannedStep {
         recorded.outcomes.drain(..count).collect()
     }
 
-    fn take(&self) -> (Vec<PlannedEffect>, Vec<String>) {
+    /// Moves what was recorded into the plan of its step.
+    fn fill(&self, planned: &mut StepPlan) {
         let mut recorded = self.lock();
-        (std::mem::take(&mut recorded.effects), std::mem::take(&mut recorded.log))
+        planned.effects = std::mem::take(&mut recorded.effects);
+        planned.more = recorded.more.take();
+        planned.log = std::mem::take(&mut recorded.log);
     }
 
     pub fn transfers(&self) -> Vec<Transfer> {
@@ -161,6 +175,7 @@ impl Engine {
             cutover: step.cutover,
             status: StepPlanStatus::Known,
             effects: Vec::new(),
+            more: None,
             log: Vec::new(),
         };
         let params = match self.evaluated(step, outputs) {
@@ -180,7 +195,7 @@ impl Engine {
         };
         let recorded = PlannedStep::default();
         let result = self.call_plan(step, &plugin, &params, outputs, world, &recorded).await;
-        (planned.effects, planned.log) = recorded.take();
+        recorded.fill(&mut planned);
         planned.status = match result {
             Ok(()) => StepPlanStatus::Known,
             Err(error) if error.kind == ErrorKind::Pending => {

@@ -25,6 +25,8 @@ use state::{End, Entry, State, check_predecessors};
 const WORKERS: usize = 64;
 /// How many effects may be unfinished before `submit` blocks.
 const IN_FLIGHT: usize = 4096;
+/// How long outcomes are gathered where many are due: a guest that is woken for each costs more than they do.
+const GATHERING: Duration = Duration::from_millis(10);
 /// How many preparations are made at once.
 const PREPARING: usize = 16;
 /// The longest wait between two attempts.
@@ -120,7 +122,13 @@ impl Queue {
                             EffectStatus::Done { done } => Some(done),
                             _ => None,
                         };
-                        let transfer = Transfer::of(&self.rooms, &effect, &record.preparation, done);
+                        let transfer = Transfer::of(
+                            &self.rooms,
+                            &*self.scope.transforms,
+                            &effect,
+                            &record.preparation,
+                            done,
+                        );
                         let key = effect.key.clone();
                         let redo = state.redo.contains(&effect.key);
                         match &record.status {
@@ -206,7 +214,8 @@ impl Queue {
                 state.enqueue(effect, preparation, resumed);
             }
             for (effect, _, _, preparation) in prepared {
-                let transfer = Transfer::of(&self.rooms, &effect, &preparation, None);
+                let transfer =
+                    Transfer::of(&self.rooms, &*self.scope.transforms, &effect, &preparation, None);
                 state.note(effect.key.clone(), transfer);
                 self.tell(&effect, preparation.estimate.clone(), false);
                 state.enqueue(effect, preparation, false);
@@ -222,6 +231,10 @@ impl Queue {
     /// At least one outcome, at most `max`; empty when nothing is left.
     pub async fn next(self: &Arc<Self>, max: u32) -> Result<Vec<Outcome>> {
         self.wait_while(|state| state.outcomes.is_empty() && state.unfinished > 0).await?;
+        let many = |state: &State| state.unfinished > WORKERS && state.outcomes.len() < max as usize;
+        if many(&self.lock()) {
+            tokio::time::sleep(GATHERING).await;
+        }
         let mut state = self.lock();
         let count = state.outcomes.len().min(max.max(1) as usize);
         Ok(state.outcomes.drain(..count).collect())
@@ -381,7 +394,9 @@ impl Queue {
     fn name(&self, effect: &Effect, preparation: &Preparation, done: &Done) {
         let mut state = self.lock();
         let Some(at) = state.unnamed.remove(&effect.key) else { return };
-        if let Some(named) = Transfer::of(&self.rooms, effect, preparation, Some(done)) {
+        if let Some(named) =
+            Transfer::of(&self.rooms, &*self.scope.transforms, effect, preparation, Some(done))
+        {
             state.transfers[at] = named;
         }
     }
@@ -458,15 +473,19 @@ impl Queue {
         self.journal().settle(&self.scope.run, &self.scope.step, &effect.key, &status).await?;
         {
             let mut state = self.lock();
+            let failed = outcome.is_err();
             if let Err(error) = &outcome {
                 state.errors += 1;
                 state.first_error.get_or_insert_with(|| (effect.key.clone(), error.clone()));
             }
             state.end(&effect.key, outcome, end);
-            if state.errors > self.policy.max_errors {
-                state.cancel_waiting("an earlier effect of the step failed");
+            // Both look at everything that was asked for.
+            if failed {
+                if state.errors > self.policy.max_errors {
+                    state.cancel_waiting("an earlier effect of the step failed");
+                }
+                state.cancel_orphans();
             }
-            state.cancel_orphans();
         }
         self.settle_cancelled().await
     }

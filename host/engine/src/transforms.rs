@@ -26,10 +26,15 @@ impl Transfer {
     /// The transfer that an effect is, if it is one.
     pub fn of(
         rooms: &Rooms,
+        transforms: &dyn Transforms,
         effect: &Effect,
         preparation: &Preparation,
         done: Option<&Done>,
     ) -> Option<Self> {
+        // Held against transforms alone; a step may have millions of transfers.
+        if transforms.is_empty() {
+            return None;
+        }
         let label = effect.action.transfer_label()?;
         let capability = rooms.capabilities.named(effect.action.capability());
         let others = match capability.names(effect, preparation, done) {
@@ -41,7 +46,10 @@ impl Transfer {
     }
 
     /// A transfer at whose end nobody could look.
-    pub fn unseen(effect: &Effect) -> Option<Self> {
+    pub fn unseen(transforms: &dyn Transforms, effect: &Effect) -> Option<Self> {
+        if transforms.is_empty() {
+            return None;
+        }
         Some(Self { label: effect.action.transfer_label()?, others: None })
     }
 
@@ -147,6 +155,10 @@ impl StepTransforms {
 
 #[async_trait]
 impl Transforms for StepTransforms {
+    fn is_empty(&self) -> bool {
+        self.uses.is_empty()
+    }
+
     fn applies(&self, label: &str) -> bool {
         self.uses.iter().any(|transform| transform.seat.has(label))
     }

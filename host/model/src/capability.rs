@@ -75,6 +75,10 @@ pub trait Notes: Send + Sync {
 /// The transforms that the recipe puts into transfers.
 #[async_trait]
 pub trait Transforms: Send + Sync {
+    /// Whether there is none at all.
+    fn is_empty(&self) -> bool {
+        false
+    }
     /// Whether any transform sits in the transfer with this label.
     fn applies(&self, label: &str) -> bool;
     /// Opens the pipes for one part of a transfer, in order; empty when none applies.

@@ -305,7 +305,7 @@ impl Params {
             patterns.iter().map(|pattern| Glob::new(pattern)).collect::<Result<Vec<_>>>()
         };
         let before = |name: &str, age: &Option<String>| {
-            age.as_deref().map(|age| Ok(now - seconds(name, age)?)).transpose()
+            age.as_deref().map(|age| seconds(name, age).map(|age| now - age)).transpose()
         };
         Ok(Filter {
             include: globs(&self.include)?,

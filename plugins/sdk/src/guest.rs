@@ -345,14 +345,14 @@ impl Host for GuestHost {
     fn stat_objects(&self, slot: &str, bucket: &str, keys: &[&str]) -> Vec<Result<Option<ObjectInfo>>> {
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
         let found = objects::stat(slot, bucket, &keys);
-        found.into_iter().map(|one| Ok(one?.map(Into::into))).collect()
+        found.into_iter().map(|one| one.map(|found| found.map(Into::into)).map_err(Into::into)).collect()
     }
 
     fn compare_objects(&self, pairs: &[(Location, Location)], deep: bool) -> Vec<Result<Comparison>> {
         let pairs: Vec<(objects::Location, objects::Location)> =
             pairs.iter().map(|(left, right)| (left.clone().into(), right.clone().into())).collect();
         let found = objects::compare(&pairs, deep);
-        found.into_iter().map(|one| Ok(one?.into())).collect()
+        found.into_iter().map(|one| one.map(Into::into).map_err(Into::into)).collect()
     }
 
     fn bucket_setting(&self, slot: &str, bucket: &str, name: BucketSetting) -> Result<Setting> {

@@ -301,7 +301,9 @@ pub struct Comparison {
 }
 
 /// Settings of a bucket that are one document of the S3 API each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum BucketSetting {
     Lifecycle,

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use godwit_lab::postgres::PgServer;
-use godwit_sdk::host::{EffectHandle, Host, ObjectSource, RowSource};
+use godwit_sdk::host::{EffectHandle, Host, ObjectSource, RowSource, VersionSource};
 use godwit_sdk::mock::{Request, Submitted};
 use godwit_sdk::types::*;
 
