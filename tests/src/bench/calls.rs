@@ -12,7 +12,7 @@ use godwit_model::effect::{Action, Block, BucketSetting, Effect, Evidence, Outco
 use godwit_model::plugin::{
     Access, ConnectionKind, Grant, HostResult, Level, Limits, Mode, Plugin, Question, StepHost,
 };
-use godwit_model::{EffectKey, Error, Json};
+use godwit_model::{EffectKey, Error, Json, Result};
 use godwit_runtime::Runtime;
 use godwit_sdk::{Transform as _, open_pipe};
 use serde_json::json;
