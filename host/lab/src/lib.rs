@@ -13,6 +13,7 @@ pub mod foreign;
 pub mod garage;
 pub mod kinds;
 pub mod packages;
+pub mod peers;
 pub mod pooler;
 pub mod postgres;
 mod process;

@@ -29,6 +29,7 @@ use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
 
 pub use self::generated::Generated;
+pub use self::receive::zeros;
 pub use self::store::{Checksums, Settings, StoredObject};
 pub use self::traffic::{Fault, Injection, Request};
 pub use self::versions::{Version, Versioning};
@@ -102,6 +103,19 @@ impl Builder {
     /// If-Match and If-None-Match of writing requests are ignored, as Garage does.
     pub fn ignores_conditions(mut self) -> Self {
         self.rules.ignores_conditions = true;
+        self
+    }
+
+    /// Each PUT is answered with a version's id though no versions are kept, and `versionId` in a request is ignored: a
+    /// DELETE of a version takes away what is there, as Garage does.
+    pub fn claims_versions(mut self) -> Self {
+        self.rules.claims_versions = true;
+        self
+    }
+
+    /// Keeps lengths and digests of what is written and not the bytes, which read as zeros: for benches of large objects.
+    pub fn discards(mut self) -> Self {
+        self.rules.discards = true;
         self
     }
 
@@ -186,6 +200,8 @@ impl S3Server {
             equal_parts: false,
             r2: false,
             ignores_conditions: false,
+            discards: false,
+            claims_versions: false,
         };
         Builder { rules, folder: None, port: None, unlogged: false }
     }
@@ -268,6 +284,18 @@ impl S3Server {
         let path = PathBuf::from(format!("{bucket}/{key}"));
         let tags = headers.remove("x-amz-tagging").map(|text| store::tag_pairs(&text)).unwrap_or_default();
         let object = StoredObject { tags, ..StoredObject::new(bytes.into(), headers) };
+        store.put(bucket, key, object).map(drop).map_err(io("keep the object", &path))
+    }
+
+    /// Puts an object that is said to have been uploaded in parts, by the ETag that this gave it.
+    pub fn put_uploaded(&self, bucket: &str, key: &str, bytes: Bytes, etag: &str) -> Result<()> {
+        let mut store = lock(&self.store);
+        if !store.buckets.contains_key(bucket) {
+            return Err(LabError::NoObject(format!("bucket {bucket}")));
+        }
+        let object =
+            StoredObject { bytes, etag: etag.to_owned(), ..StoredObject::new(Bytes::new(), BTreeMap::new()) };
+        let path = PathBuf::from(format!("{bucket}/{key}"));
         store.put(bucket, key, object).map(drop).map_err(io("keep the object", &path))
     }
 

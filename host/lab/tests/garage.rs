@@ -59,3 +59,17 @@ async fn several_run_side_by_side() {
     let seen = client(&other).list_buckets().send().await.expect("listed");
     assert!(seen.buckets().is_empty());
 }
+
+/// Godwit has to know this; the server in the process does the same where it `claims_versions`.
+#[tokio::test]
+async fn it_claims_versions_and_keeps_none() {
+    let server = Garage::start().await.expect("Garage starts");
+    server.create_bucket("bucket").await.expect("made");
+    let client = client(&server);
+    let put = || client.put_object().bucket("bucket").key("k").body(ByteStream::from_static(b"x"));
+    let first = put().send().await.expect("put").version_id().expect("an id").to_owned();
+    put().if_none_match("*").send().await.expect("the condition is ignored");
+    client.delete_object().bucket("bucket").key("k").version_id(first).send().await.expect("deleted");
+    let head = client.head_object().bucket("bucket").key("k").send().await;
+    assert!(head.is_err(), "the newer object is gone with the older version");
+}

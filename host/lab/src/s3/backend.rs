@@ -26,6 +26,10 @@ pub struct Rules {
     pub r2: bool,
     /// If-Match and If-None-Match of writing requests are ignored (Garage).
     pub ignores_conditions: bool,
+    /// Of what is written, lengths and digests are kept, and the bytes are zeros.
+    pub discards: bool,
+    /// Writes are answered with a version's id though no versions are kept, and ids in requests are ignored (Garage).
+    pub claims_versions: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -50,12 +54,17 @@ impl Backend {
 
     /// One version of it, or NoSuchVersion; the current one without an id.
     pub fn version(&self, bucket: &str, key: &str, id: Option<&str>) -> S3Result<Arc<StoredObject>> {
-        let Some(id) = id else { return self.object(bucket, key) };
+        let Some(id) = id.filter(|_| !self.rules.claims_versions) else { return self.object(bucket, key) };
         let store = self.store();
         let held = store.buckets.get(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
         let found = held.history.find(key, id, held.objects.get(key));
         let version = found.ok_or_else(|| s3_error!(NoSuchVersion))?;
         version.object.ok_or_else(|| s3_error!(MethodNotAllowed, "it is a delete marker"))
+    }
+
+    /// The version that a request is about, as far as this server minds it.
+    fn named_version(&self, id: Option<String>) -> Option<String> {
+        id.filter(|_| !self.rules.claims_versions)
     }
 
     pub fn with_bucket<T>(&self, name: &str, read: impl FnOnce(&StoredBucket) -> T) -> S3Result<T> {
@@ -75,7 +84,8 @@ impl Backend {
             return Err(s3_error!(NoSuchBucket));
         }
         conditions.check(store.object(bucket, key).map(|held| held.etag.as_str()))?;
-        store.put(bucket, key, object).map_err(failed)
+        let version = store.put(bucket, key, object).map_err(failed)?;
+        Ok(version.or_else(|| self.rules.claims_versions.then(|| store.next_upload_id())))
     }
 
     fn list(
@@ -419,6 +429,7 @@ impl S3 for Backend {
             input.content_md5.as_deref(),
             headers,
             req.trailing_headers.as_ref(),
+            self.rules.discards,
         )
         .await?;
         let etag = hex(&received.md5);
@@ -483,7 +494,7 @@ impl S3 for Backend {
             return Err(s3_error!(NoSuchBucket));
         }
         conditions.check(store.object(bucket, key).map(|held| held.etag.as_str()))?;
-        let (delete_marker, version_id) = match &req.input.version_id {
+        let (delete_marker, version_id) = match &self.named_version(req.input.version_id.take()) {
             Some(id) => {
                 let marker = store.delete_version(bucket, key, id).map_err(failed)?;
                 (marker.filter(|was| *was), Some(id.clone()))
@@ -518,7 +529,7 @@ impl S3 for Backend {
                 continue;
             }
             let mut entry = DeletedObject { key: Some(key.clone()), ..DeletedObject::default() };
-            match version_id {
+            match self.named_version(version_id) {
                 Some(id) => {
                     let marker = store.delete_version(bucket, &key, &id).map_err(failed)?;
                     entry.delete_marker = marker.filter(|was| *was);
@@ -555,8 +566,15 @@ impl S3 for Backend {
         let input = &req.input;
         self.store().upload(&input.upload_id, &input.bucket, &input.key)?;
         let trailers = req.trailing_headers.as_ref();
-        let received =
-            receive(body, input.content_length, input.content_md5.as_deref(), &req.headers, trailers).await?;
+        let received = receive(
+            body,
+            input.content_length,
+            input.content_md5.as_deref(),
+            &req.headers,
+            trailers,
+            self.rules.discards,
+        )
+        .await?;
         let etag = hex(&received.md5);
         let confirmed = Checksums { values: received.checksums.clone(), composite: false }.headers();
         self.store_part(&input.upload_id, &input.bucket, &input.key, input.part_number, received)?;

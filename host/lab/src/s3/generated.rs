@@ -60,23 +60,20 @@ impl Generated {
     pub fn answer(&self, request: &Request, page_size: usize) -> Option<HttpResponse> {
         match (request.operation, &request.key) {
             ("ListObjectsV2", _) => Some(self.page(request, page_size)),
-            ("GetObject" | "HeadObject", Some(key)) => Some(self.object(request, key)),
+            ("GetObject" | "HeadObject", Some(key)) => self.object(request, key),
             _ => None,
         }
     }
 
-    fn object(&self, request: &Request, key: &str) -> HttpResponse {
+    /// `None` for a key that isn't there: what was written to the bucket may be.
+    fn object(&self, request: &Request, key: &str) -> Option<HttpResponse> {
         let number = key.strip_prefix(PREFIX).filter(|digits| digits.len() == DIGITS);
-        let content = number.and_then(|digits| digits.parse().ok()).and_then(|number| self.content(number));
-        let Some(content) = content else {
-            let text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>NoSuchKey</Code></Error>";
-            return answer(StatusCode::NOT_FOUND, "application/xml", text.to_owned());
-        };
+        let content = self.content(number?.parse().ok()?)?;
         let etag = format!("\"{}\"", hex(&Md5::digest(&content)));
         if request.header("if-match").is_some_and(|wanted| wanted != etag && wanted != "*") {
             let text =
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>PreconditionFailed</Code></Error>";
-            return answer(StatusCode::PRECONDITION_FAILED, "application/xml", text.to_owned());
+            return Some(answer(StatusCode::PRECONDITION_FAILED, "application/xml", text.to_owned()));
         }
         // Ranges are ignored, as a server may (RFC 9110, 14.2): the objects are of a few bytes.
         let mut response = answer(StatusCode::OK, "text/plain", content);
@@ -86,7 +83,7 @@ impl Generated {
                 response.headers_mut().insert(name, value);
             }
         }
-        response
+        Some(response)
     }
 
     fn page(&self, request: &Request, page_size: usize) -> HttpResponse {

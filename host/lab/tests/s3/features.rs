@@ -408,3 +408,17 @@ async fn conditions_are_ignored_where_a_server_was_told_to() {
     let get = client.get_object().bucket("bucket").key("k").if_match("\"other\"");
     assert_eq!(code(get.send().await), "PreconditionFailed", "of reading requests they count");
 }
+
+#[tokio::test]
+async fn versions_are_claimed_and_not_kept_where_a_server_was_told_to() {
+    let server = S3Server::builder().claims_versions().start().await.expect("starts");
+    server.create_bucket("bucket").expect("bucket");
+    let client = crate::client(&server);
+    let first = put(&client, "k", "first").await.expect("an id");
+    let second = put(&client, "k", "second").await.expect("an id");
+    assert_ne!(first, second);
+    assert_eq!(content(&client, "k", Some(&first)).await, "second");
+    assert_eq!(client.get_bucket_versioning().bucket("bucket").send().await.expect("read").status(), None);
+    client.delete_object().bucket("bucket").key("k").version_id(first).send().await.expect("deleted");
+    assert!(server.keys("bucket").is_empty());
+}

@@ -1,5 +1,7 @@
-//! Listings of millions that nobody stores.
+//! Listings of millions that nobody stores, and bytes that nobody keeps.
 
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use godwit_lab::s3::{Generated, S3Server};
 
 use crate::{code, raw};
@@ -67,4 +69,31 @@ async fn a_page_in_the_middle_of_ten_million_comes_at_once() {
         assert_eq!(page.contains("<IsTruncated>true"), number != 9_998_999);
     }
     assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_is_discarded_keeps_its_length_and_digest() {
+    let server = S3Server::builder().discards().min_part_size(1).start().await.expect("starts");
+    server.create_bucket("bucket").expect("bucket");
+    let client = crate::client(&server);
+    let body = || ByteStream::from_static(b"123456789");
+    let put = client.put_object().bucket("bucket").key("k").body(body()).send().await.expect("put");
+    assert_eq!(put.e_tag(), Some("\"25f9e794323b453885f5181f1b624d0b\""));
+    let wrong = client.put_object().bucket("bucket").key("w").body(body()).checksum_crc32("AAAAAA==");
+    assert_eq!(code(wrong.send().await), "BadDigest");
+    assert_eq!(server.get("bucket", "k").expect("is there").bytes, [0; 9].as_slice());
+
+    let begun = client.create_multipart_upload().bucket("bucket").key("big").send().await.expect("begun");
+    let id = begun.upload_id().expect("id");
+    let mut parts = Vec::new();
+    for number in [1, 2] {
+        let part = client.upload_part().bucket("bucket").key("big").upload_id(id).part_number(number);
+        let etag = part.body(body()).send().await.expect("part").e_tag;
+        parts.push(CompletedPart::builder().part_number(number).set_e_tag(etag).build());
+    }
+    let whole = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+    let complete = client.complete_multipart_upload().bucket("bucket").key("big").upload_id(id);
+    complete.multipart_upload(whole).send().await.expect("complete");
+    let held = server.get("bucket", "big").expect("is there");
+    assert!(held.bytes.len() == 18 && held.etag.ends_with("-2"), "{}", held.etag);
 }
