@@ -4,9 +4,11 @@
 
 pub mod calls;
 pub mod journal;
+pub mod objects;
 pub mod postgres;
 pub mod start;
 pub mod transforms;
+mod usage;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,7 @@
-//! Whether everything that `cargo xtask bench plugin` measures can be measured. What it costs is not asserted.
+//! Whether everything that `cargo xtask bench plugin` and `bench objects` measure can be measured. What it costs is not
+//! asserted.
 
+use godwit_tests::bench::objects::{self, Own, Place, Set};
 use godwit_tests::bench::{Effort, SECTIONS, report};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_godwit-under-test");
@@ -22,4 +24,16 @@ async fn everything_can_be_measured() {
     assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
     let calls: Vec<&str> = text.lines().filter(|line| line.contains(" calls; somebody waited")).collect();
     assert!(calls.len() == 2 && calls.iter().all(|line| !line.trim().starts_with("0 calls")), "{text}");
+}
+
+/// Each way moves the same bytes on both servers, or this fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_ways_of_copying_objects_can_be_measured() {
+    let own = Own {
+        godwit: PROGRAM,
+        raw_put: env!("CARGO_BIN_EXE_raw-put"),
+        server: env!("CARGO_BIN_EXE_s3-server"),
+    };
+    let measured = objects::report(own, objects::Effort::GLANCE, &Place::ALL, &Set::ALL).await;
+    measured.unwrap_or_else(|why| panic!("{why}"));
 }

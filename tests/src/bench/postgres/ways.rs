@@ -6,7 +6,7 @@ use std::process::Command;
 use godwit_lab::postgres::PgServer;
 use serde_json::{Value, json};
 
-use super::usage::{Spent, measure};
+use super::super::usage::{Spent, measure, seconds};
 use crate::process::Godwit;
 
 /// Jobs of each kind, for every way that has such a setting. Godwit's default budget is 4 connections a server.
@@ -220,12 +220,6 @@ fn data_phase(report: &Value) -> Option<f64> {
     let moved = step["effects"].as_array()?.iter().filter(|effect| effect["evidence"].is_object());
     let last = moved.filter_map(|effect| effect["at"].as_str()).max()?;
     Some(seconds(last)? - seconds(began)?)
-}
-
-/// Seconds of the day of an RFC 3339 time in UTC; a bench that runs over midnight shows it.
-fn seconds(time: &str) -> Option<f64> {
-    let clock = time.split_once('T')?.1.trim_end_matches('Z');
-    clock.split(':').try_fold(0.0, |sum, part| Some(sum * 60.0 + part.parse::<f64>().ok()?))
 }
 
 /// Rows of every table, by name.

@@ -3,7 +3,9 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// Time and memory of one copy.
+use super::median;
+
+/// Time and memory of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Spent {
     /// Seconds on the wall.
@@ -14,6 +16,20 @@ pub struct Spent {
     pub peak: f64,
     /// Seconds until the last row was copied, where that is known.
     pub data: Option<f64>,
+}
+
+impl Spent {
+    /// The middle of each figure.
+    pub fn median(all: &[Self]) -> Self {
+        let of = |figure: fn(&Self) -> f64| median(all.iter().map(figure));
+        let data: Vec<f64> = all.iter().filter_map(|spent| spent.data).collect();
+        Self {
+            wall: of(|spent| spent.wall),
+            cpu: of(|spent| spent.cpu),
+            peak: of(|spent| spent.peak),
+            data: (!data.is_empty()).then(|| median(data)),
+        }
+    }
 }
 
 /// Runs a command to its end. What it wrote to stderr is in the error where it fails.
@@ -45,4 +61,10 @@ pub fn measure(mut command: Command) -> Result<Spent, String> {
     #[allow(clippy::cast_precision_loss)] // kibibytes far below 2^53
     let peak = usage.ru_maxrss as f64 * 1024.0;
     Ok(Spent { wall, cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime), peak, data: None })
+}
+
+/// Seconds of the day of an RFC 3339 time in UTC; a bench that runs over midnight shows it.
+pub fn seconds(time: &str) -> Option<f64> {
+    let clock = time.split_once('T')?.1.trim_end_matches('Z');
+    clock.split(':').try_fold(0.0, |sum, part| Some(sum * 60.0 + part.parse::<f64>().ok()?))
 }
