@@ -3,6 +3,8 @@
 
 #[path = "../../host/lab/src/cache.rs"]
 mod cache;
+#[path = "../../host/lab/src/crates.rs"]
+mod crates;
 mod debian;
 #[path = "../../host/lab/src/fetch.rs"]
 mod fetch;
@@ -22,7 +24,7 @@ const USAGE: &str = "\
 cargo xtask <command>
 
   setup           fetch what is missing: the wasm32-wasip2 target, PostgreSQL 16 and 18 with pgvector,
-                  and for the tests Debian's PostgreSQL 15, schemas of Debian packages, and Wagtail
+                  and for the tests Debian's PostgreSQL 15, schemas of Debian packages, Wagtail, and Garage
   demo [ARGS]     set up, then run `godwit demo ARGS`: two PostgreSQL servers, two S3 servers, one migration
   test [ARGS]     set up, then `cargo test` of the whole workspace; ARGS go to cargo test
   bench plugin [--quick] [SECTION…]
@@ -143,7 +145,8 @@ fn set_up() -> Result<()> {
 fn set_up_for_tests() -> Result<()> {
     set_up()?;
     debian::ensure(&mut say)?;
-    packages::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))
+    packages::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))?;
+    crates::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))
 }
 
 /// Cargo does not install a missing target where `RUSTUP_AUTO_INSTALL=0` is set, so it is done here.

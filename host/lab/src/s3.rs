@@ -1,16 +1,23 @@
 //! An S3 server in the process: `s3s` speaks the protocol and checks signatures, a backend of our own holds
 //! objects under opaque keys, and the door logs every request and lets faults in.
 
+mod access;
 mod backend;
 mod conditions;
 mod cors;
 mod folder;
+mod generated;
 mod listing;
 mod multipart;
+pub mod pattern;
+mod r2;
 mod receive;
 mod service;
+mod settings;
 mod store;
+mod tagging;
 mod traffic;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,14 +28,17 @@ use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
 
-pub use self::store::StoredObject;
+pub use self::generated::Generated;
+pub use self::store::{Checksums, Settings, StoredObject};
 pub use self::traffic::{Fault, Injection, Request};
+pub use self::versions::{Version, Versioning};
 pub use s3s::dto::CORSRule;
 
+use self::access::Access;
 use self::backend::{Backend, Rules, lock};
 use self::folder::Folder;
 use self::service::Door;
-use self::store::{Bucket, Store};
+use self::store::Store;
 use self::traffic::Traffic;
 use crate::error::{LabError, Result, io};
 
@@ -42,6 +52,7 @@ pub struct Builder {
     rules: Rules,
     folder: Option<PathBuf>,
     port: Option<u16>,
+    unlogged: bool,
 }
 
 impl Builder {
@@ -81,6 +92,25 @@ impl Builder {
         self
     }
 
+    /// Cloudflare R2's habits: region `auto`, equal parts, and no tags, versions, ACLs, policies or foreign storage
+    /// classes, which it answers with NotImplemented.
+    pub fn r2(mut self) -> Self {
+        self.rules.r2 = true;
+        self.region("auto").equal_parts()
+    }
+
+    /// If-Match and If-None-Match of writing requests are ignored, as Garage does.
+    pub fn ignores_conditions(mut self) -> Self {
+        self.rules.ignores_conditions = true;
+        self
+    }
+
+    /// Keeps no log of requests, which would grow with a bench.
+    pub fn unlogged(mut self) -> Self {
+        self.unlogged = true;
+        self
+    }
+
     /// Listens on 127.0.0.1; serves until the server is dropped.
     pub async fn start(self) -> Result<S3Server> {
         let address = format!("127.0.0.1:{}", self.port.unwrap_or(0));
@@ -109,14 +139,23 @@ impl Builder {
             let _inside = runtime.enter();
             TcpListener::from_std(listener).map_err(io("listen on", &path))?
         };
-        let (store, traffic) = (Arc::new(Mutex::new(store)), Arc::new(Mutex::new(Traffic::default())));
+        let (store, traffic) =
+            (Arc::new(Mutex::new(store)), Arc::new(Mutex::new(Traffic::new(!self.unlogged))));
         let region = self.rules.region.clone();
-        let mut service = S3ServiceBuilder::new(Backend { store: Arc::clone(&store), rules: self.rules });
+        let mut service =
+            S3ServiceBuilder::new(Backend { store: Arc::clone(&store), rules: self.rules.clone() });
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
-        let door =
-            Door { service: service.build(), store: Arc::clone(&store), traffic: Arc::clone(&traffic) };
+        service.set_access(Access(Arc::clone(&store)));
+        let generated = Arc::default();
+        let door = Door {
+            service: service.build(),
+            store: Arc::clone(&store),
+            traffic: Arc::clone(&traffic),
+            rules: self.rules,
+            generated: Arc::clone(&generated),
+        };
         runtime.spawn(door.serve(listener));
-        Ok(S3Server { port, region, store, traffic, runtime: Some(runtime) })
+        Ok(S3Server { port, region, store, traffic, generated, runtime: Some(runtime) })
     }
 }
 
@@ -127,6 +166,7 @@ pub struct S3Server {
     region: String,
     store: Arc<Mutex<Store>>,
     traffic: Arc<Mutex<Traffic>>,
+    generated: Arc<Mutex<BTreeMap<String, Generated>>>,
     /// `Some` until it is dropped.
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -139,9 +179,15 @@ impl S3Server {
 
     /// For a server with rules, a port or a folder of its own.
     pub fn builder() -> Builder {
-        let rules =
-            Rules { region: "us-east-1".into(), page_size: 1000, min_part_size: 5 << 20, equal_parts: false };
-        Builder { rules, folder: None, port: None }
+        let rules = Rules {
+            region: "us-east-1".into(),
+            page_size: 1000,
+            min_part_size: 5 << 20,
+            equal_parts: false,
+            r2: false,
+            ignores_conditions: false,
+        };
+        Builder { rules, folder: None, port: None, unlogged: false }
     }
 
     pub fn port(&self) -> u16 {
@@ -170,7 +216,42 @@ impl S3Server {
         lock(&self.store).create_bucket(name).map_err(io("keep the bucket", &path))
     }
 
-    /// Puts an object straight into the store; header names as in HTTP, user metadata as `x-amz-meta-…`.
+    /// Makes a bucket of objects that are made when they are asked for. They can be listed and read, by anybody; what is
+    /// written to the bucket lies beside them and isn't listed.
+    pub fn generate(&self, name: &str, objects: Generated) -> Result<()> {
+        self.create_bucket(name)?;
+        lock(&self.generated).insert(name.to_owned(), objects);
+        Ok(())
+    }
+
+    /// Lets anybody read a bucket and list it, without a signature.
+    pub fn make_public(&self, name: &str) -> Result<()> {
+        let path = PathBuf::from(name);
+        lock(&self.store).set(name, |held| held.public = true).map_err(io("keep the bucket", &path))
+    }
+
+    /// Tells a bucket that is there about versions.
+    pub fn set_versioning(&self, name: &str, versioning: Versioning) -> Result<()> {
+        let mut store = lock(&self.store);
+        let held = store.buckets.get_mut(name);
+        held.ok_or_else(|| LabError::NoObject(format!("bucket {name}")))?.history.versioning = versioning;
+        Ok(())
+    }
+
+    /// All versions of a bucket's objects by key, the newest of each first; a marker has no object.
+    pub fn versions(&self, bucket: &str) -> Vec<(String, Version)> {
+        let store = lock(&self.store);
+        let Some(held) = store.buckets.get(bucket) else { return Vec::new() };
+        let all = held.history.listed(&held.objects).into_iter();
+        all.map(|(key, version, _)| (key.to_owned(), version)).collect()
+    }
+
+    /// What a bucket was told besides its objects.
+    pub fn settings(&self, bucket: &str) -> Option<Settings> {
+        lock(&self.store).buckets.get(bucket).map(|held| held.settings.clone())
+    }
+
+    /// Puts an object straight into the store; tags as the header `x-amz-tagging`, other header names as in HTTP, user metadata as `x-amz-meta-…`.
     pub fn put(
         &self,
         bucket: &str,
@@ -178,14 +259,16 @@ impl S3Server {
         bytes: impl Into<Bytes>,
         headers: &[(&str, &str)],
     ) -> Result<()> {
-        let headers: BTreeMap<String, String> =
+        let mut headers: BTreeMap<String, String> =
             headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())).collect();
         let mut store = lock(&self.store);
         if !store.buckets.contains_key(bucket) {
             return Err(LabError::NoObject(format!("bucket {bucket}")));
         }
         let path = PathBuf::from(format!("{bucket}/{key}"));
-        store.put(bucket, key, StoredObject::new(bytes.into(), headers)).map_err(io("keep the object", &path))
+        let tags = headers.remove("x-amz-tagging").map(|text| store::tag_pairs(&text)).unwrap_or_default();
+        let object = StoredObject { tags, ..StoredObject::new(bytes.into(), headers) };
+        store.put(bucket, key, object).map(drop).map_err(io("keep the object", &path))
     }
 
     /// The object as it lies in the store, if it does.
@@ -196,7 +279,7 @@ impl S3Server {
     /// Takes an object away behind everybody's back; one that is not there is fine.
     pub fn remove(&self, bucket: &str, key: &str) -> Result<()> {
         let path = PathBuf::from(format!("{bucket}/{key}"));
-        lock(&self.store).delete(bucket, key).map_err(io("remove the object", &path))
+        lock(&self.store).delete(bucket, key).map(drop).map_err(io("remove the object", &path))
     }
 
     /// All keys of a bucket in the order of their bytes; empty for a bucket that is not there.
@@ -215,7 +298,7 @@ impl S3Server {
 
     /// A bucket's CORS rules, if it has any.
     pub fn cors(&self, bucket: &str) -> Option<Vec<CORSRule>> {
-        lock(&self.store).buckets.get(bucket).and_then(|held: &Bucket| held.cors.clone())
+        lock(&self.store).buckets.get(bucket).and_then(|held| held.settings.cors.clone())
     }
 
     /// Ids of the uploads that are neither completed nor aborted.

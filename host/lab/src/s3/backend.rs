@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
-use super::conditions::{Conditions, copyable, readable};
+use super::conditions::{Conditions, Treatment, copyable, readable};
 use super::listing::{Page, encodes, listed, page, unhex};
 use super::receive::receive;
-use super::store::{Store, StoredObject, hex, kept_headers};
+use super::store::{Bucket as StoredBucket, Checksums, Store, StoredObject, hex, kept_headers, tags_of};
 
 /// The rules in which services differ.
 #[derive(Debug, Clone)]
@@ -22,6 +22,10 @@ pub struct Rules {
     pub min_part_size: usize,
     /// All parts but the last must be of one size (Cloudflare R2).
     pub equal_parts: bool,
+    /// What R2 lacks is refused as it does.
+    pub r2: bool,
+    /// If-Match and If-None-Match of writing requests are ignored (Garage).
+    pub ignores_conditions: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -44,12 +48,28 @@ impl Backend {
         })
     }
 
-    fn with_bucket<T>(&self, name: &str, read: impl FnOnce(&super::store::Bucket) -> T) -> S3Result<T> {
+    /// One version of it, or NoSuchVersion; the current one without an id.
+    pub fn version(&self, bucket: &str, key: &str, id: Option<&str>) -> S3Result<Arc<StoredObject>> {
+        let Some(id) = id else { return self.object(bucket, key) };
+        let store = self.store();
+        let held = store.buckets.get(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        let found = held.history.find(key, id, held.objects.get(key));
+        let version = found.ok_or_else(|| s3_error!(NoSuchVersion))?;
+        version.object.ok_or_else(|| s3_error!(MethodNotAllowed, "it is a delete marker"))
+    }
+
+    pub fn with_bucket<T>(&self, name: &str, read: impl FnOnce(&StoredBucket) -> T) -> S3Result<T> {
         self.store().buckets.get(name).map(read).ok_or_else(|| s3_error!(NoSuchBucket))
     }
 
     /// Checks the conditions and stores, under one lock.
-    fn put(&self, bucket: &str, key: &str, object: StoredObject, conditions: &Conditions) -> S3Result<()> {
+    fn put(
+        &self,
+        bucket: &str,
+        key: &str,
+        object: StoredObject,
+        conditions: &Conditions,
+    ) -> S3Result<Option<String>> {
         let mut store = self.store();
         if !store.buckets.contains_key(bucket) {
             return Err(s3_error!(NoSuchBucket));
@@ -58,9 +78,15 @@ impl Backend {
         store.put(bucket, key, object).map_err(failed)
     }
 
-    fn list(&self, input: &ListObjectsV2Input, after: Option<&str>) -> S3Result<Page> {
+    fn list(
+        &self,
+        input: &ListObjectsV2Input,
+        after: Option<&str>,
+        treatment: Option<&Treatment>,
+    ) -> S3Result<Page> {
         let limit = self.page_size(input.max_keys);
-        self.with_bucket(&input.bucket, |bucket| page(&bucket.objects, input, after, limit))
+        let hidden = treatment.and_then(|treatment| SystemTime::now().checked_sub(treatment.hide_newer?));
+        self.with_bucket(&input.bucket, |bucket| page(&bucket.objects, input, after, limit, hidden))
     }
 
     /// Entries of a page: what was asked for (1000 unless said), within our own bound.
@@ -107,7 +133,7 @@ impl S3 for Backend {
     ) -> S3Result<S3Response<DeleteBucketOutput>> {
         let mut store = self.store();
         let bucket = store.buckets.get(&req.input.bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
-        if !bucket.objects.is_empty() {
+        if !bucket.objects.is_empty() || !bucket.history.is_empty() {
             return Err(s3_error!(BucketNotEmpty));
         }
         store.remove_bucket(&req.input.bucket).map_err(failed)?;
@@ -127,43 +153,147 @@ impl S3 for Backend {
         &self,
         req: S3Request<GetBucketVersioningInput>,
     ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
-        self.with_bucket(&req.input.bucket, |_| ())?;
-        // Never enabled here: no status at all, as S3 says it.
-        Ok(S3Response::new(GetBucketVersioningOutput::default()))
+        self.versioning(req)
+    }
+
+    async fn put_bucket_versioning(
+        &self,
+        req: S3Request<PutBucketVersioningInput>,
+    ) -> S3Result<S3Response<PutBucketVersioningOutput>> {
+        self.set_versioning(req)
+    }
+
+    async fn list_object_versions(
+        &self,
+        req: S3Request<ListObjectVersionsInput>,
+    ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
+        self.list_versions(req)
+    }
+
+    async fn get_object_tagging(
+        &self,
+        req: S3Request<GetObjectTaggingInput>,
+    ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
+        self.tags(req)
+    }
+
+    async fn put_object_tagging(
+        &self,
+        req: S3Request<PutObjectTaggingInput>,
+    ) -> S3Result<S3Response<PutObjectTaggingOutput>> {
+        self.set_tags(req)
+    }
+
+    async fn delete_object_tagging(
+        &self,
+        req: S3Request<DeleteObjectTaggingInput>,
+    ) -> S3Result<S3Response<DeleteObjectTaggingOutput>> {
+        self.delete_tags(req)
     }
 
     async fn get_bucket_cors(
         &self,
         req: S3Request<GetBucketCorsInput>,
     ) -> S3Result<S3Response<GetBucketCorsOutput>> {
-        let rules = self.with_bucket(&req.input.bucket, |bucket| bucket.cors.clone())?;
-        let rules = rules.ok_or_else(|| s3_error!(NoSuchCORSConfiguration))?;
-        Ok(S3Response::new(GetBucketCorsOutput { cors_rules: Some(rules) }))
+        self.bucket_cors(req)
     }
 
     async fn put_bucket_cors(
         &self,
         req: S3Request<PutBucketCorsInput>,
     ) -> S3Result<S3Response<PutBucketCorsOutput>> {
-        self.with_bucket(&req.input.bucket, |_| ())?;
-        let rules = req.input.cors_configuration.cors_rules;
-        const METHODS: [&str; 5] = ["GET", "PUT", "POST", "DELETE", "HEAD"];
-        if rules.is_empty()
-            || rules.iter().flat_map(|rule| &rule.allowed_methods).any(|m| !METHODS.contains(&m.as_str()))
-        {
-            return Err(s3_error!(InvalidRequest, "a CORS rule with an unsupported method, or no rule"));
-        }
-        self.store().set_cors(&req.input.bucket, Some(rules)).map_err(failed)?;
-        Ok(S3Response::new(PutBucketCorsOutput::default()))
+        self.set_bucket_cors(req)
     }
 
     async fn delete_bucket_cors(
         &self,
         req: S3Request<DeleteBucketCorsInput>,
     ) -> S3Result<S3Response<DeleteBucketCorsOutput>> {
-        self.with_bucket(&req.input.bucket, |_| ())?;
-        self.store().set_cors(&req.input.bucket, None).map_err(failed)?;
-        Ok(S3Response::new(DeleteBucketCorsOutput::default()))
+        self.delete_cors(req)
+    }
+
+    async fn get_bucket_lifecycle_configuration(
+        &self,
+        req: S3Request<GetBucketLifecycleConfigurationInput>,
+    ) -> S3Result<S3Response<GetBucketLifecycleConfigurationOutput>> {
+        self.lifecycle(req)
+    }
+
+    async fn put_bucket_lifecycle_configuration(
+        &self,
+        req: S3Request<PutBucketLifecycleConfigurationInput>,
+    ) -> S3Result<S3Response<PutBucketLifecycleConfigurationOutput>> {
+        self.set_lifecycle(req)
+    }
+
+    async fn delete_bucket_lifecycle(
+        &self,
+        req: S3Request<DeleteBucketLifecycleInput>,
+    ) -> S3Result<S3Response<DeleteBucketLifecycleOutput>> {
+        self.delete_lifecycle(req)
+    }
+
+    async fn get_bucket_tagging(
+        &self,
+        req: S3Request<GetBucketTaggingInput>,
+    ) -> S3Result<S3Response<GetBucketTaggingOutput>> {
+        self.bucket_tags(req)
+    }
+
+    async fn put_bucket_tagging(
+        &self,
+        req: S3Request<PutBucketTaggingInput>,
+    ) -> S3Result<S3Response<PutBucketTaggingOutput>> {
+        self.set_bucket_tags(req)
+    }
+
+    async fn delete_bucket_tagging(
+        &self,
+        req: S3Request<DeleteBucketTaggingInput>,
+    ) -> S3Result<S3Response<DeleteBucketTaggingOutput>> {
+        self.delete_bucket_tags(req)
+    }
+
+    async fn get_bucket_policy(
+        &self,
+        req: S3Request<GetBucketPolicyInput>,
+    ) -> S3Result<S3Response<GetBucketPolicyOutput>> {
+        self.policy(req)
+    }
+
+    async fn put_bucket_policy(
+        &self,
+        req: S3Request<PutBucketPolicyInput>,
+    ) -> S3Result<S3Response<PutBucketPolicyOutput>> {
+        self.set_policy(req)
+    }
+
+    async fn delete_bucket_policy(
+        &self,
+        req: S3Request<DeleteBucketPolicyInput>,
+    ) -> S3Result<S3Response<DeleteBucketPolicyOutput>> {
+        self.delete_policy(req)
+    }
+
+    async fn get_bucket_encryption(
+        &self,
+        req: S3Request<GetBucketEncryptionInput>,
+    ) -> S3Result<S3Response<GetBucketEncryptionOutput>> {
+        self.encryption(req)
+    }
+
+    async fn put_bucket_encryption(
+        &self,
+        req: S3Request<PutBucketEncryptionInput>,
+    ) -> S3Result<S3Response<PutBucketEncryptionOutput>> {
+        self.set_encryption(req)
+    }
+
+    async fn delete_bucket_encryption(
+        &self,
+        req: S3Request<DeleteBucketEncryptionInput>,
+    ) -> S3Result<S3Response<DeleteBucketEncryptionOutput>> {
+        self.delete_encryption(req)
     }
 
     async fn list_objects(
@@ -172,7 +302,8 @@ impl S3 for Backend {
     ) -> S3Result<S3Response<ListObjectsOutput>> {
         let marker = req.input.marker.clone();
         let input = ListObjectsV2Input::from(req.input);
-        let page = self.list(&input, marker.as_deref().filter(|text| !text.is_empty()))?;
+        let page =
+            self.list(&input, marker.as_deref().filter(|text| !text.is_empty()), req.extensions.get())?;
         let encode = encodes(input.encoding_type.as_ref());
         Ok(S3Response::new(ListObjectsOutput {
             name: Some(input.bucket),
@@ -193,7 +324,8 @@ impl S3 for Backend {
         &self,
         req: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
-        let input = req.input;
+        let S3Request { input, extensions, .. } = req;
+        let treatment = extensions.get::<Treatment>();
         let token = input.continuation_token.as_deref().filter(|text| !text.is_empty());
         let from_token = token
             .map(|token| {
@@ -201,7 +333,9 @@ impl S3 for Backend {
             })
             .transpose()?;
         let after = from_token.as_deref().or(input.start_after.as_deref().filter(|text| !text.is_empty()));
-        let page = self.list(&input, after)?;
+        // Whoever asks for the next page gets the first one once more.
+        let again = token.is_some() && treatment.is_some_and(|treatment| treatment.repeat_page);
+        let page = self.list(&input, after.filter(|_| !again), treatment)?;
         let encode = encodes(input.encoding_type.as_ref());
         Ok(S3Response::new(ListObjectsV2Output {
             name: Some(input.bucket),
@@ -222,7 +356,7 @@ impl S3 for Backend {
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = req.input;
-        let object = self.object(&input.bucket, &input.key)?;
+        let object = self.version(&input.bucket, &input.key, input.version_id.as_deref())?;
         readable(&object.etag, input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let whole = object.bytes.len();
         let (bytes, content_range) = match input.range {
@@ -243,7 +377,8 @@ impl S3 for Backend {
             last_modified: Some(object.modified.into()),
             ..GetObjectOutput::default()
         };
-        let mut headers = object.header_map();
+        // The checksums of a whole object say nothing about a part of it.
+        let mut headers = answered(&object, input.checksum_mode.as_ref().filter(|_| input.range.is_none()));
         // The parameters of presigned URLs that name the answer's headers.
         let overrides = [
             ("cache-control", input.response_cache_control),
@@ -261,7 +396,7 @@ impl S3 for Backend {
     }
 
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
-        let object = self.object(&req.input.bucket, &req.input.key)?;
+        let object = self.version(&req.input.bucket, &req.input.key, req.input.version_id.as_deref())?;
         readable(&object.etag, req.input.if_match.as_ref(), req.input.if_none_match.as_ref())?;
         let output = HeadObjectOutput {
             accept_ranges: Some("bytes".into()),
@@ -270,7 +405,7 @@ impl S3 for Backend {
             last_modified: Some(object.modified.into()),
             ..HeadObjectOutput::default()
         };
-        Ok(S3Response::with_headers(output, object.header_map()))
+        Ok(S3Response::with_headers(output, answered(&object, req.input.checksum_mode.as_ref())))
     }
 
     async fn put_object(&self, mut req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
@@ -292,9 +427,15 @@ impl S3 for Backend {
             headers: kept_headers(headers),
             etag: etag.clone(),
             modified: SystemTime::now(),
+            tags: tags_of(headers),
+            checksums: Checksums { values: received.checksums, composite: false },
+            version: None,
         };
-        self.put(&input.bucket, &input.key, object, &conditions)?;
-        Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..PutObjectOutput::default() }))
+        let confirmed = object.checksums.headers();
+        let version_id = self.put(&input.bucket, &input.key, object, &conditions)?;
+        let output =
+            PutObjectOutput { e_tag: Some(ETag::Strong(etag)), version_id, ..PutObjectOutput::default() };
+        Ok(S3Response::with_headers(output, confirmed))
     }
 
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
@@ -310,15 +451,23 @@ impl S3 for Backend {
             .as_ref()
             .is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
         let headers = if replace { kept_headers(&req.headers) } else { source.headers.clone() };
-        let object = StoredObject::new(source.bytes.clone(), headers);
+        let retag = input.tagging_directive.as_ref().is_some_and(|d| d.as_str() == TaggingDirective::REPLACE);
+        let mut object = StoredObject::new(source.bytes.clone(), headers);
+        object.tags = if retag { tags_of(&req.headers) } else { source.tags.clone() };
+        if let Some(class) = req.headers.get("x-amz-storage-class") {
+            let class = String::from_utf8_lossy(class.as_bytes()).into_owned();
+            object.headers.insert("x-amz-storage-class".to_owned(), class);
+        }
         let result = CopyObjectResult {
             e_tag: Some(ETag::Strong(object.etag.clone())),
             last_modified: Some(object.modified.into()),
             ..CopyObjectResult::default()
         };
-        self.put(&input.bucket, &input.key, object, &Conditions { if_match: None, if_none_match: None })?;
+        let free = Conditions { if_match: None, if_none_match: None };
+        let version_id = self.put(&input.bucket, &input.key, object, &free)?;
         Ok(S3Response::new(CopyObjectOutput {
             copy_object_result: Some(result),
+            version_id,
             ..CopyObjectOutput::default()
         }))
     }
@@ -334,8 +483,18 @@ impl S3 for Backend {
             return Err(s3_error!(NoSuchBucket));
         }
         conditions.check(store.object(bucket, key).map(|held| held.etag.as_str()))?;
-        store.delete(bucket, key).map_err(failed)?;
-        Ok(S3Response::with_status(DeleteObjectOutput::default(), http::StatusCode::NO_CONTENT))
+        let (delete_marker, version_id) = match &req.input.version_id {
+            Some(id) => {
+                let marker = store.delete_version(bucket, key, id).map_err(failed)?;
+                (marker.filter(|was| *was), Some(id.clone()))
+            }
+            None => {
+                let marker = store.delete(bucket, key).map_err(failed)?;
+                (marker.as_ref().map(|_| true), marker)
+            }
+        };
+        let output = DeleteObjectOutput { delete_marker, version_id, ..DeleteObjectOutput::default() };
+        Ok(S3Response::with_status(output, http::StatusCode::NO_CONTENT))
     }
 
     async fn delete_objects(
@@ -351,15 +510,26 @@ impl S3 for Backend {
             return Err(s3_error!(MalformedXML, "more than 1000 keys"));
         }
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-        for ObjectIdentifier { key, e_tag, .. } in req.input.delete.objects {
+        for ObjectIdentifier { key, e_tag, version_id, .. } in req.input.delete.objects {
             let held = store.object(bucket, &key).map(|object| object.etag.clone());
             if e_tag.as_ref().is_some_and(|wanted| held.as_deref() != Some(wanted.value())) {
                 let code = Some("PreconditionFailed".to_owned());
                 errors.push(Error { key: Some(key), code, ..Error::default() });
                 continue;
             }
-            store.delete(bucket, &key).map_err(failed)?;
-            deleted.push(DeletedObject { key: Some(key), ..DeletedObject::default() });
+            let mut entry = DeletedObject { key: Some(key.clone()), ..DeletedObject::default() };
+            match version_id {
+                Some(id) => {
+                    let marker = store.delete_version(bucket, &key, &id).map_err(failed)?;
+                    entry.delete_marker = marker.filter(|was| *was);
+                    entry.version_id = Some(id);
+                }
+                None => {
+                    entry.delete_marker_version_id = store.delete(bucket, &key).map_err(failed)?;
+                    entry.delete_marker = entry.delete_marker_version_id.as_ref().map(|_| true);
+                }
+            }
+            deleted.push(entry);
         }
         let quiet = req.input.delete.quiet.unwrap_or(false);
         let deleted = if quiet { None } else { Some(deleted) };
@@ -388,11 +558,10 @@ impl S3 for Backend {
         let received =
             receive(body, input.content_length, input.content_md5.as_deref(), &req.headers, trailers).await?;
         let etag = hex(&received.md5);
+        let confirmed = Checksums { values: received.checksums.clone(), composite: false }.headers();
         self.store_part(&input.upload_id, &input.bucket, &input.key, input.part_number, received)?;
-        Ok(S3Response::new(UploadPartOutput {
-            e_tag: Some(ETag::Strong(etag)),
-            ..UploadPartOutput::default()
-        }))
+        let output = UploadPartOutput { e_tag: Some(ETag::Strong(etag)), ..UploadPartOutput::default() };
+        Ok(S3Response::with_headers(output, confirmed))
     }
 
     async fn upload_part_copy(
@@ -431,10 +600,27 @@ impl S3 for Backend {
 impl Backend {
     pub fn copy_source(&self, source: &CopySource) -> S3Result<Arc<StoredObject>> {
         match source {
-            CopySource::Bucket { bucket, key, .. } => self.object(bucket, key),
+            CopySource::Bucket { bucket, key, version_id } => {
+                self.version(bucket, key, version_id.as_deref())
+            }
             _ => Err(s3_error!(NotImplemented, "access points")),
         }
     }
+}
+
+/// The headers that an object is answered with: its own, version, number of tags, and checksums where they are asked for.
+fn answered(object: &StoredObject, mode: Option<&ChecksumMode>) -> http::HeaderMap {
+    let mut headers = object.header_map();
+    if let Some(version) = object.version.as_ref().and_then(|id| id.parse().ok()) {
+        headers.insert("x-amz-version-id", version);
+    }
+    if !object.tags.is_empty() {
+        headers.insert("x-amz-tagging-count", object.tags.len().into());
+    }
+    if mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED) {
+        headers.extend(object.checksums.headers());
+    }
+    headers
 }
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,5 +1,7 @@
 //! If-Match and If-None-Match, of writing and of reading requests.
 
+use std::time::Duration;
+
 use s3s::dto::ETagCondition;
 use s3s::{S3Result, s3_error};
 
@@ -7,6 +9,10 @@ use s3s::{S3Result, s3_error};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Treatment {
     pub ignore_conditions: bool,
+    /// Objects that were written so shortly ago aren't listed.
+    pub hide_newer: Option<Duration>,
+    /// A continuation token gives the first page again.
+    pub repeat_page: bool,
 }
 
 /// If-Match and If-None-Match of a writing request (S3 user guide, "Conditional requests").

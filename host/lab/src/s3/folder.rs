@@ -1,5 +1,6 @@
 //! A store's folder: `BUCKET/bucket.json`, and per object `BUCKET/<sha256 of the key>.{bin,json}`, since a key is
-//! an opaque string and no path. Open uploads are not kept.
+//! an opaque string and no path. Open uploads and old versions are not
+//! kept.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,11 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use s3s::dto::CORSRule;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::store::{Bucket, StoredObject, hex};
+use super::store::{Bucket, Checksums, Settings, StoredObject, hex};
 
 #[derive(Debug)]
 pub struct Folder(PathBuf);
@@ -21,7 +21,8 @@ pub struct Folder(PathBuf);
 #[derive(Serialize, Deserialize)]
 struct BucketRecord {
     created_ms: u64,
-    cors: Option<Vec<CORSRule>>,
+    #[serde(flatten)]
+    settings: Settings,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -30,6 +31,12 @@ struct ObjectRecord {
     headers: BTreeMap<String, String>,
     etag: String,
     modified_ms: u64,
+    #[serde(default)]
+    tags: Vec<(String, String)>,
+    #[serde(default)]
+    checksums: BTreeMap<String, String>,
+    #[serde(default)]
+    composite: bool,
 }
 
 impl Folder {
@@ -45,7 +52,7 @@ impl Folder {
                 Err(error) => return Err(error),
             };
             let created = from_ms(record.created_ms);
-            let mut bucket = Bucket { created, objects: BTreeMap::new(), cors: record.cors };
+            let mut bucket = Bucket { created, settings: record.settings, ..Bucket::new() };
             for file in fs::read_dir(entry.path())? {
                 let file = file?.path();
                 if file.extension().is_none_or(|ext| ext != "json") || file.ends_with("bucket.json") {
@@ -57,6 +64,9 @@ impl Folder {
                     headers: record.headers,
                     etag: record.etag,
                     modified: from_ms(record.modified_ms),
+                    tags: record.tags,
+                    checksums: Checksums { values: record.checksums, composite: record.composite },
+                    version: None,
                 };
                 bucket.objects.insert(record.key, Arc::new(object));
             }
@@ -68,7 +78,7 @@ impl Folder {
     pub fn save_bucket(&self, name: &str, bucket: &Bucket) -> io::Result<()> {
         let dir = self.0.join(name);
         fs::create_dir_all(&dir)?;
-        let record = BucketRecord { created_ms: ms(bucket.created), cors: bucket.cors.clone() };
+        let record = BucketRecord { created_ms: ms(bucket.created), settings: bucket.settings.clone() };
         replace(&dir.join("bucket.json"), &serde_json::to_vec(&record)?)
     }
 
@@ -83,6 +93,9 @@ impl Folder {
             headers: object.headers.clone(),
             etag: object.etag.clone(),
             modified_ms: ms(object.modified),
+            tags: object.tags.clone(),
+            checksums: object.checksums.values.clone(),
+            composite: object.checksums.composite,
         };
         replace(&file.with_extension("bin"), &object.bytes)?;
         replace(&file.with_extension("json"), &serde_json::to_vec(&record)?)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use s3s::dto::{CommonPrefix, ETag, EncodingType, ListObjectsV2Input, Object, ObjectStorageClass};
 
@@ -23,12 +24,14 @@ fn ends_group(after: &str, prefix: &str, delimiter: Option<&str>) -> bool {
     delimiter.is_some_and(|d| after.len() > prefix.len() && after.ends_with(d))
 }
 
-/// The page of `objects` (by key) that a request asks for: of at most `limit` entries, behind `after`.
+/// The page of `objects` (by key) that a request asks for: of at most `limit` entries, behind `after`, none of them
+/// modified after `hidden`.
 pub fn page(
     objects: &BTreeMap<String, Arc<StoredObject>>,
     input: &ListObjectsV2Input,
     after: Option<&str>,
     limit: usize,
+    hidden: Option<SystemTime>,
 ) -> Page {
     let encode = encodes(input.encoding_type.as_ref());
     let prefix = input.prefix.as_deref().unwrap_or_default();
@@ -43,6 +46,9 @@ pub fn page(
     };
     for (key, object) in objects.range::<str, _>((start, Bound::Unbounded)) {
         let Some(rest) = key.strip_prefix(prefix) else { break };
+        if hidden.is_some_and(|since| object.modified > since) {
+            continue;
+        }
         // A page that ended in a common prefix goes on behind all of its keys.
         if after.is_some_and(|after| ends_group(after, prefix, delimiter) && key.starts_with(after)) {
             continue;
@@ -63,7 +69,7 @@ pub fn page(
                 key: Some(listed(key, encode)),
                 last_modified: Some(object.modified.into()),
                 size: Some(length(object.bytes.len())),
-                storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
+                storage_class: Some(ObjectStorageClass::from(object.storage_class().to_owned())),
                 ..Object::default()
             }),
         }

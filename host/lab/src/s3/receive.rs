@@ -16,10 +16,12 @@ use s3s::{S3Result, TrailingHeaders, s3_error};
 pub struct Received {
     pub bytes: Bytes,
     pub md5: [u8; 16],
+    /// The checksums that came with it and were found right, by the names of their headers.
+    pub checksums: BTreeMap<String, String>,
 }
 
 /// The checksum headers of PutObject and UploadPart.
-const CHECKSUMS: [&str; 5] = [
+pub const CHECKSUMS: [&str; 5] = [
     "x-amz-checksum-crc32",
     "x-amz-checksum-crc32c",
     "x-amz-checksum-crc64nvme",
@@ -50,36 +52,36 @@ pub async fn receive(
     if content_md5.is_some_and(|sent| sent != BASE64.encode(md5)) {
         return Err(s3_error!(BadDigest, "Content-MD5 does not match the body"));
     }
-    let mut sent: BTreeMap<&str, String> = BTreeMap::new();
+    let mut checksums: BTreeMap<String, String> = BTreeMap::new();
     for name in CHECKSUMS {
         let value = headers.get(name).cloned().or_else(|| trailers?.read(|map| map.get(name).cloned())?);
         if let Some(value) = value {
-            sent.insert(name, String::from_utf8_lossy(value.as_bytes()).into_owned());
+            checksums.insert(name.to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned());
         }
     }
-    if !sent.is_empty() {
-        let has = |name| sent.contains_key(name);
-        let mut hasher = ChecksumHasher {
-            crc32: has(CHECKSUMS[0]).then(Default::default),
-            crc32c: has(CHECKSUMS[1]).then(Default::default),
-            crc64nvme: has(CHECKSUMS[2]).then(Default::default),
-            sha1: has(CHECKSUMS[3]).then(Default::default),
-            sha256: has(CHECKSUMS[4]).then(Default::default),
-        };
-        hasher.update(&bytes);
-        let sum = hasher.finalize();
-        let found = [
-            sum.checksum_crc32,
-            sum.checksum_crc32c,
-            sum.checksum_crc64nvme,
-            sum.checksum_sha1,
-            sum.checksum_sha256,
-        ];
-        for (name, found) in CHECKSUMS.iter().zip(found) {
-            if sent.get(name) != found.as_ref() {
-                return Err(s3_error!(BadDigest, "{name} does not match the body"));
-            }
+    for (name, sent) in &checksums {
+        if checksum(name, &bytes).as_ref() != Some(sent) {
+            return Err(s3_error!(BadDigest, "{name} does not match the body"));
         }
     }
-    Ok(Received { bytes, md5 })
+    Ok(Received { bytes, md5, checksums })
+}
+
+/// The value of a checksum header for a content; `None` for no such header.
+pub fn checksum(name: &str, bytes: &[u8]) -> Option<String> {
+    let is = |at: usize| name == CHECKSUMS[at];
+    let mut hasher = ChecksumHasher {
+        crc32: is(0).then(Default::default),
+        crc32c: is(1).then(Default::default),
+        crc64nvme: is(2).then(Default::default),
+        sha1: is(3).then(Default::default),
+        sha256: is(4).then(Default::default),
+    };
+    hasher.update(bytes);
+    let sum = hasher.finalize();
+    sum.checksum_crc32
+        .or(sum.checksum_crc32c)
+        .or(sum.checksum_crc64nvme)
+        .or(sum.checksum_sha1)
+        .or(sum.checksum_sha256)
 }

@@ -1,7 +1,8 @@
 //! The door: accepts connections, logs requests, answers preflights, and acts out the faults that no S3
 //! operation could by itself (silence, cut bodies, resets).
 
-use std::io;
+use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,9 +22,12 @@ use s3s::{Body, HttpResponse};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::backend::lock;
+use super::backend::{Rules, lock};
 use super::conditions::Treatment;
 use super::cors;
+use super::generated::Generated;
+use super::r2;
+use super::receive::CHECKSUMS;
 use super::store::Store;
 use super::traffic::{Fault, Request, Traffic};
 
@@ -32,6 +36,8 @@ pub struct Door {
     pub service: S3Service,
     pub store: Arc<Mutex<Store>>,
     pub traffic: Arc<Mutex<Traffic>>,
+    pub rules: Rules,
+    pub generated: Arc<Mutex<BTreeMap<String, Generated>>>,
 }
 
 /// Why a connection is closed without an answer.
@@ -77,20 +83,50 @@ impl Door {
         let asked: Vec<String> = preflight_words(request.headers());
         let faults = lock(&self.traffic).meet(seen.clone());
 
-        let mut treatment = Treatment::default();
-        let (mut cut_request, mut cut_answer, mut truncate, mut lose, mut wrong) =
-            (None, None, None, false, false);
+        let mut treatment =
+            Treatment { ignore_conditions: self.rules.ignores_conditions, ..Treatment::default() };
+        let (mut cut_request, mut cut_answer, mut truncate, mut lose) = (None, None, None, false);
+        let (mut wrong_etag, mut wrong_checksum, mut decode, mut change) = (false, false, false, None);
         for fault in faults {
             match fault {
                 Fault::Unavailable { .. } => {
                     drain(request.into_body()).await;
-                    return Ok(slow_down());
+                    return Ok(refusal(503, "SlowDown", "Please reduce your request rate."));
+                }
+                Fault::TooManyRequests { .. } => {
+                    drain(request.into_body()).await;
+                    return Ok(refusal(429, "TooManyRequests", "Please reduce your request rate."));
+                }
+                Fault::InternalError { .. } => {
+                    drain(request.into_body()).await;
+                    return Ok(refusal(500, "InternalError", "We encountered an internal error."));
+                }
+                Fault::HalfOpen { millis, .. } => {
+                    drain(request.into_body()).await;
+                    match millis {
+                        Some(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+                        None => std::future::pending().await,
+                    }
+                    return Err(Cut);
+                }
+                Fault::RefuseToken { .. } => {
+                    return Ok(refusal(
+                        400,
+                        "InvalidArgument",
+                        "The continuation token provided is incorrect",
+                    ));
                 }
                 Fault::Delay { millis, .. } => tokio::time::sleep(Duration::from_millis(millis)).await,
                 Fault::IgnoreConditions => treatment.ignore_conditions = true,
-                Fault::WrongEtag => wrong = true,
+                Fault::StaleListing { millis } => treatment.hide_newer = Some(Duration::from_millis(millis)),
+                Fault::RepeatPage { .. } => treatment.repeat_page = true,
+                Fault::WrongEtag => wrong_etag = true,
+                Fault::WrongChecksum => wrong_checksum = true,
+                Fault::DecodeGzip => decode = true,
                 Fault::LoseCompleteAnswer { .. } => lose = true,
                 Fault::TruncateBody { after_bytes, .. } => truncate = Some(after_bytes),
+                Fault::ChangeBefore { .. } => self.change(&seen),
+                Fault::ChangeDuring { after_bytes, .. } => change = Some(after_bytes),
                 Fault::ResetConnection { after_bytes, .. }
                     if matches!(*request.method(), Method::PUT | Method::POST) =>
                 {
@@ -101,6 +137,16 @@ impl Door {
         }
         if request.method() == Method::OPTIONS {
             return Ok(self.preflight(&seen, origin.as_deref(), &asked));
+        }
+        if self.rules.r2
+            && let Some(why) = r2::refuses(&seen)
+        {
+            drain(request.into_body()).await;
+            return Ok(refusal(501, "NotImplemented", &why));
+        }
+        let listing = seen.bucket.as_ref().and_then(|name| lock(&self.generated).get(name).cloned());
+        if let Some(answer) = listing.and_then(|listing| listing.answer(&seen, self.rules.page_size)) {
+            return Ok(answer);
         }
 
         let mut request = request.map(|body| match cut_request {
@@ -115,14 +161,39 @@ impl Door {
         if lose || cut_request.is_some() {
             return Err(Cut);
         }
-        if let (true, Some(etag)) = (wrong, response.headers_mut().get_mut(header::ETAG)) {
+        if let (true, Some(etag)) = (wrong_etag, response.headers_mut().get_mut(header::ETAG)) {
             *etag = HeaderValue::from_static("\"00000000000000000000000000000bad\"");
         }
+        if wrong_checksum {
+            for name in CHECKSUMS {
+                if let Some(sum) = response.headers_mut().get_mut(name) {
+                    // Of the right length, and of nothing that anybody has.
+                    let zeros =
+                        sum.len().saturating_sub(sum.as_bytes().iter().filter(|b| **b == b'=').count());
+                    let text = "A".repeat(zeros) + &"=".repeat(sum.len() - zeros);
+                    *sum = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""));
+                }
+            }
+        }
         if let Some(origin) = origin {
-            let rules = seen.bucket.and_then(|bucket| lock(&self.store).buckets.get(&bucket)?.cors.clone());
+            let rules = seen
+                .bucket
+                .as_ref()
+                .and_then(|bucket| lock(&self.store).buckets.get(bucket)?.settings.cors.clone());
             if let Some(headers) = rules.and_then(|rules| cors::allow(&rules, &origin, &seen.method, &[])) {
                 response.headers_mut().extend(headers);
             }
+        }
+        if decode && response.headers().get(header::CONTENT_ENCODING).is_some_and(|held| held == "gzip") {
+            response = decoded(response).await?;
+        }
+        if let Some(after) = change {
+            // Nobody asks for more once the length is reached, so it happens before the last byte at the latest.
+            let len = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+            let len: u64 = len.and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
+            let after = after.min(len.saturating_sub(1));
+            let door = self.clone();
+            response = response.map(|body| watched(body, after, move || door.change(&seen)));
         }
         let Some(bytes) = cut_answer.or(truncate) else { return Ok(response) };
         if cut_answer.is_some() {
@@ -131,9 +202,21 @@ impl Door {
         Ok(response.map(|body| cut(BodyStream::new(body), bytes)))
     }
 
+    /// Gives the object of a request another content, behind everybody's back.
+    fn change(&self, seen: &Request) {
+        let (Some(bucket), Some(key)) = (&seen.bucket, &seen.key) else { return };
+        let mut store = lock(&self.store);
+        if let Some(object) = store.object(bucket, key).map(|held| held.changed()) {
+            // A folder that can't be written shows at the next request.
+            let _ = store.put(bucket, key, object);
+        }
+    }
+
     fn preflight(&self, seen: &Request, origin: Option<&str>, asked: &[String]) -> HttpResponse {
-        let rules =
-            seen.bucket.as_ref().and_then(|bucket| lock(&self.store).buckets.get(bucket)?.cors.clone());
+        let rules = seen
+            .bucket
+            .as_ref()
+            .and_then(|bucket| lock(&self.store).buckets.get(bucket)?.settings.cors.clone());
         let method = seen.header("access-control-request-method").unwrap_or_default();
         let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
         let headers =
@@ -158,13 +241,61 @@ fn preflight_words(headers: &http::HeaderMap) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
-fn slow_down() -> HttpResponse {
-    let text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>SlowDown</Code>\
-                <Message>Please reduce your request rate.</Message></Error>";
-    let mut response = Response::new(Body::from(text.to_owned()));
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+fn refusal(status: u16, code: &str, message: &str) -> HttpResponse {
+    let message = message.replace('&', "&amp;").replace('<', "&lt;");
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response
+}
+
+/// An answer whose gzip was taken off, in chunks, and without what was true of the encoded bytes alone.
+async fn decoded(response: HttpResponse) -> Result<HttpResponse, Cut> {
+    let (mut head, body) = response.into_parts();
+    let bytes = BodyExt::collect(body).await.map_err(|_| Cut)?.to_bytes();
+    let mut plain = Vec::new();
+    flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain).map_err(|_| Cut)?;
+    for name in [header::CONTENT_ENCODING, header::CONTENT_LENGTH, header::ACCEPT_RANGES] {
+        head.headers.remove(name);
+    }
+    let chunks: Vec<_> = plain.chunks(64 << 10).map(Bytes::copy_from_slice).collect();
+    let frames = stream::iter(chunks.into_iter().map(|chunk| Ok::<_, Cut>(Frame::data(chunk))));
+    Ok(Response::from_parts(head, Body::http_body_unsync(StreamBody::new(frames))))
+}
+
+/// What is done once, until it is done.
+type Once = Option<Box<dyn FnOnce() + Send>>;
+
+/// A body that does something once, when more bytes of it are taken than this, or at its end.
+fn watched(body: Body, after: u64, act: impl FnOnce() + Send + 'static) -> Body {
+    let mut left = usize::try_from(after).unwrap_or(usize::MAX);
+    let act: Arc<Mutex<Once>> = Arc::new(Mutex::new(Some(Box::new(act))));
+    let run = |act: &Mutex<Once>| {
+        let taken = lock(act).take();
+        if let Some(act) = taken {
+            act();
+        }
+    };
+    let at_the_end = Arc::clone(&act);
+    let pieces = BodyStream::new(body).flat_map(move |frame| {
+        let mut data = match frame.map(|frame| frame.into_data().unwrap_or_default()) {
+            Ok(data) => data,
+            Err(error) => return stream::iter(vec![Err(error)]),
+        };
+        if left >= data.len() {
+            left -= data.len();
+            return stream::iter(vec![Ok(Frame::data(data))]);
+        }
+        let rest = data.split_off(left);
+        left = usize::MAX;
+        run(&act);
+        stream::iter(vec![Ok(Frame::data(data)), Ok(Frame::data(rest))])
+    });
+    let end = stream::once(async move { run(&at_the_end) }).filter_map(|()| std::future::ready(None));
+    Body::http_body_unsync(StreamBody::new(pieces.chain(end)))
 }
 
 /// Reads a body that nobody wants, so that the connection can go on.

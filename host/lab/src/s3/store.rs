@@ -9,9 +9,11 @@ use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 use md5::{Digest, Md5};
-use s3s::dto::CORSRule;
+use s3s::dto::{CORSRule, LifecycleRule, ServerSideEncryptionConfiguration, Tag};
+use serde::{Deserialize, Serialize};
 
 use super::folder::Folder;
+use super::versions::History;
 
 /// An object as it lies in a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +24,59 @@ pub struct StoredObject {
     /// Without quotes: the MD5 of the content, or `md5-n` of an upload in n parts.
     pub etag: String,
     pub modified: SystemTime,
+    pub tags: Vec<(String, String)>,
+    pub checksums: Checksums,
+    /// Where the bucket keeps versions, or kept them once; `null` for what was written while it didn't.
+    pub version: Option<String>,
+}
+
+/// The checksums that came with an object, by the names of their headers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checksums {
+    pub values: BTreeMap<String, String>,
+    /// Made of the parts' checksums instead of the whole content (S3 user guide, "Checking object integrity").
+    pub composite: bool,
+}
+
+impl Checksums {
+    /// As they are answered where they are asked for.
+    pub fn headers(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in &self.values {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+            {
+                map.insert(name, value);
+            }
+        }
+        if !map.is_empty() {
+            let kind = if self.composite { "COMPOSITE" } else { "FULL_OBJECT" };
+            map.insert("x-amz-checksum-type", HeaderValue::from_static(kind));
+        }
+        map
+    }
 }
 
 impl StoredObject {
     pub fn new(bytes: Bytes, headers: BTreeMap<String, String>) -> Self {
         let etag = hex(&Md5::digest(&bytes));
-        Self { bytes, headers, etag, modified: SystemTime::now() }
+        let (tags, checksums) = (Vec::new(), Checksums::default());
+        Self { bytes, headers, etag, modified: SystemTime::now(), tags, checksums, version: None }
+    }
+
+    /// Of another content of the same length, or of one byte where it was empty.
+    pub fn changed(&self) -> Self {
+        let mut bytes = self.bytes.to_vec();
+        match bytes.last_mut() {
+            Some(last) => *last = !*last,
+            None => bytes.push(b'x'),
+        }
+        Self { tags: self.tags.clone(), ..Self::new(bytes.into(), self.headers.clone()) }
+    }
+
+    /// `STANDARD` where none was named.
+    pub fn storage_class(&self) -> &str {
+        self.headers.get("x-amz-storage-class").map_or("STANDARD", String::as_str)
     }
 
     pub fn header_map(&self) -> HeaderMap {
@@ -42,6 +91,23 @@ impl StoredObject {
         }
         map
     }
+}
+
+/// The tags of an `x-amz-tagging` header: form-encoded pairs.
+pub fn tags_of(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = headers.get("x-amz-tagging").map(|value| String::from_utf8_lossy(value.as_bytes()));
+    tag_pairs(&text.unwrap_or_default())
+}
+
+pub fn tag_pairs(text: &str) -> Vec<(String, String)> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    let plain = |text: &str| super::traffic::decoded(&text.replace('+', " "));
+    pairs
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (plain(key), plain(value))
+        })
+        .collect()
 }
 
 /// The headers of a PUT that an S3 service keeps and gives back (S3 API, PutObject). `aws-chunked` is the
@@ -81,17 +147,40 @@ pub fn kept_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
     kept
 }
 
+/// What a bucket can be told besides its objects.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    pub cors: Option<Vec<CORSRule>>,
+    #[serde(default)]
+    pub lifecycle: Option<Vec<LifecycleRule>>,
+    #[serde(default)]
+    pub tags: Option<Vec<Tag>>,
+    #[serde(default)]
+    pub policy: Option<String>,
+    #[serde(default)]
+    pub encryption: Option<ServerSideEncryptionConfiguration>,
+    /// Anybody may read it.
+    #[serde(default)]
+    pub public: bool,
+}
+
 #[derive(Debug)]
 pub struct Bucket {
     pub created: SystemTime,
-    /// Ordered by the bytes of the key, as S3 lists them.
+    /// The current ones. Ordered by the bytes of the key, as S3 lists them.
     pub objects: BTreeMap<String, Arc<StoredObject>>,
-    pub cors: Option<Vec<CORSRule>>,
+    pub settings: Settings,
+    pub history: History,
 }
 
 impl Bucket {
     pub fn new() -> Self {
-        Self { created: SystemTime::now(), objects: BTreeMap::new(), cors: None }
+        Self {
+            created: SystemTime::now(),
+            objects: BTreeMap::new(),
+            settings: Settings::default(),
+            history: History::default(),
+        }
     }
 }
 
@@ -99,6 +188,7 @@ impl Bucket {
 pub struct Part {
     pub bytes: Bytes,
     pub md5: [u8; 16],
+    pub checksums: BTreeMap<String, String>,
     pub modified: SystemTime,
 }
 
@@ -107,6 +197,9 @@ pub struct Upload {
     pub bucket: String,
     pub key: String,
     pub headers: BTreeMap<String, String>,
+    pub tags: Vec<(String, String)>,
+    /// The header of the checksum that was asked for, and whether it is made of the parts'.
+    pub checksum: Option<(&'static str, bool)>,
     pub initiated: SystemTime,
     pub parts: BTreeMap<i32, Part>,
 }
@@ -139,31 +232,57 @@ impl Store {
         self.folder.as_ref().map_or(Ok(()), |folder| folder.remove_bucket(name))
     }
 
-    pub fn set_cors(&mut self, name: &str, rules: Option<Vec<CORSRule>>) -> std::io::Result<()> {
+    /// Changes the settings of a bucket that exists; the caller has looked.
+    pub fn set(&mut self, name: &str, change: impl FnOnce(&mut Settings)) -> std::io::Result<()> {
         let Some(bucket) = self.buckets.get_mut(name) else { return Ok(()) };
-        bucket.cors = rules;
+        change(&mut bucket.settings);
         self.folder.as_ref().map_or(Ok(()), |folder| folder.save_bucket(name, bucket))
     }
 
-    /// Stores under a bucket that exists; the caller has looked.
-    pub fn put(&mut self, bucket: &str, key: &str, object: StoredObject) -> std::io::Result<()> {
+    /// Stores under a bucket that exists; the caller has looked. The version's id, where the bucket keeps versions.
+    pub fn put(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        mut object: StoredObject,
+    ) -> std::io::Result<Option<String>> {
+        let Some(held) = self.buckets.get_mut(bucket) else { return Ok(None) };
+        object.version = held.history.next_id();
+        let version = object.version.clone();
         if let Some(folder) = &self.folder {
             folder.save_object(bucket, key, &object)?;
         }
-        if let Some(bucket) = self.buckets.get_mut(bucket) {
-            bucket.objects.insert(key.to_owned(), Arc::new(object));
-        }
-        Ok(())
+        let object = Arc::new(object);
+        let former = held.objects.insert(key.to_owned(), Arc::clone(&object));
+        held.history.wrote(key, former, object);
+        Ok(version)
     }
 
-    pub fn delete(&mut self, bucket: &str, key: &str) -> std::io::Result<()> {
+    /// Takes an object out of sight; where the bucket keeps versions, a marker covers it, whose id this gives.
+    pub fn delete(&mut self, bucket: &str, key: &str) -> std::io::Result<Option<String>> {
         if let Some(folder) = &self.folder {
             folder.remove_object(bucket, key)?;
         }
-        if let Some(bucket) = self.buckets.get_mut(bucket) {
-            bucket.objects.remove(key);
+        let Some(held) = self.buckets.get_mut(bucket) else { return Ok(None) };
+        let former = held.objects.remove(key);
+        Ok(held.history.deleted(key, former))
+    }
+
+    /// Takes one version away for good; says whether it was a marker, or `None` where there was none.
+    pub fn delete_version(&mut self, bucket: &str, key: &str, id: &str) -> std::io::Result<Option<bool>> {
+        let Some(held) = self.buckets.get_mut(bucket) else { return Ok(None) };
+        let removed = held.history.remove(key, id, held.objects.get(key));
+        let Some((was_marker, current)) = removed else { return Ok(None) };
+        match (&current, &self.folder) {
+            (Some(object), Some(folder)) => folder.save_object(bucket, key, object)?,
+            (None, Some(folder)) => folder.remove_object(bucket, key)?,
+            _ => {}
         }
-        Ok(())
+        match current {
+            Some(object) => held.objects.insert(key.to_owned(), object),
+            None => held.objects.remove(key),
+        };
+        Ok(Some(was_marker))
     }
 
     pub fn object(&self, bucket: &str, key: &str) -> Option<&Arc<StoredObject>> {

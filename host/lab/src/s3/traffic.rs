@@ -62,7 +62,7 @@ fn place(path: &str) -> (Option<String>, Option<String>) {
     (full(bucket), full(key))
 }
 
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -77,8 +77,9 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The operation by method, place and marking query parameter or header (S3 API reference).
-const OPERATIONS: [(&str, Place, &str, &str); 29] = [
+/// The operation by method, place and marking query parameter or header (S3 API reference). Each place's operation
+/// without a mark comes last.
+const OPERATIONS: [(&str, Place, &str, &str); 48] = [
     ("GET", Place::Root, "", "ListBuckets"),
     ("GET", Place::Bucket, "list-type", "ListObjectsV2"),
     ("GET", Place::Bucket, "cors", "GetBucketCors"),
@@ -86,23 +87,42 @@ const OPERATIONS: [(&str, Place, &str, &str); 29] = [
     ("GET", Place::Bucket, "location", "GetBucketLocation"),
     ("GET", Place::Bucket, "versioning", "GetBucketVersioning"),
     ("GET", Place::Bucket, "versions", "ListObjectVersions"),
+    ("GET", Place::Bucket, "lifecycle", "GetBucketLifecycleConfiguration"),
+    ("GET", Place::Bucket, "tagging", "GetBucketTagging"),
+    ("GET", Place::Bucket, "policy", "GetBucketPolicy"),
+    ("GET", Place::Bucket, "encryption", "GetBucketEncryption"),
+    ("GET", Place::Bucket, "acl", "GetBucketAcl"),
     ("GET", Place::Bucket, "", "ListObjects"),
     ("HEAD", Place::Bucket, "", "HeadBucket"),
     ("PUT", Place::Bucket, "cors", "PutBucketCors"),
     ("PUT", Place::Bucket, "versioning", "PutBucketVersioning"),
+    ("PUT", Place::Bucket, "lifecycle", "PutBucketLifecycleConfiguration"),
+    ("PUT", Place::Bucket, "tagging", "PutBucketTagging"),
+    ("PUT", Place::Bucket, "policy", "PutBucketPolicy"),
+    ("PUT", Place::Bucket, "encryption", "PutBucketEncryption"),
+    ("PUT", Place::Bucket, "acl", "PutBucketAcl"),
     ("PUT", Place::Bucket, "", "CreateBucket"),
     ("POST", Place::Bucket, "delete", "DeleteObjects"),
     ("DELETE", Place::Bucket, "cors", "DeleteBucketCors"),
+    ("DELETE", Place::Bucket, "lifecycle", "DeleteBucketLifecycle"),
+    ("DELETE", Place::Bucket, "tagging", "DeleteBucketTagging"),
+    ("DELETE", Place::Bucket, "policy", "DeleteBucketPolicy"),
+    ("DELETE", Place::Bucket, "encryption", "DeleteBucketEncryption"),
     ("DELETE", Place::Bucket, "", "DeleteBucket"),
     ("GET", Place::Object, "uploadId", "ListParts"),
+    ("GET", Place::Object, "tagging", "GetObjectTagging"),
+    ("GET", Place::Object, "acl", "GetObjectAcl"),
+    ("GET", Place::Object, "attributes", "GetObjectAttributes"),
     ("GET", Place::Object, "", "GetObject"),
     ("HEAD", Place::Object, "", "HeadObject"),
     ("PUT", Place::Object, "partNumber", "UploadPart"),
     ("PUT", Place::Object, "tagging", "PutObjectTagging"),
+    ("PUT", Place::Object, "acl", "PutObjectAcl"),
     ("PUT", Place::Object, "", "PutObject"),
     ("POST", Place::Object, "uploads", "CreateMultipartUpload"),
     ("POST", Place::Object, "uploadId", "CompleteMultipartUpload"),
     ("DELETE", Place::Object, "uploadId", "AbortMultipartUpload"),
+    ("DELETE", Place::Object, "tagging", "DeleteObjectTagging"),
     ("DELETE", Place::Object, "", "DeleteObject"),
     ("OPTIONS", Place::Root, "", "Preflight"),
     ("OPTIONS", Place::Bucket, "", "Preflight"),
@@ -140,6 +160,13 @@ fn operation(method: &Method, query: &str, headers: &HeaderMap, bucket: bool, ke
 pub enum Fault {
     /// 503 SlowDown; the request has no effect.
     Unavailable { times: u32 },
+    /// 429 TooManyRequests; the request has no effect.
+    TooManyRequests { times: u32 },
+    /// 500 InternalError; the request has no effect.
+    InternalError { times: u32 },
+    /// The request is read and never answered. With a time, the connection is closed after it; without one, the other
+    /// side hears nothing for as long as it waits. The request has no effect.
+    HalfOpen { millis: Option<u64>, times: u32 },
     /// The answer's body ends after so many bytes though its length promised more. Meant for GetObject.
     TruncateBody { after_bytes: u64, times: u32 },
     /// A TCP reset after so many bytes of the request's body, or of the answer's where the request has none. A
@@ -147,6 +174,23 @@ pub enum Fault {
     ResetConnection { after_bytes: u64, times: u32 },
     /// The answer's ETag header names another content. Unless said otherwise: of PutObject and UploadPart.
     WrongEtag,
+    /// The answer's checksum headers name another content. Unless said otherwise: of GetObject, HeadObject, PutObject
+    /// and UploadPart.
+    WrongChecksum,
+    /// An object that was written so shortly ago isn't listed yet.
+    StaleListing { millis: u64 },
+    /// Whoever asks for the next page of ListObjectsV2 gets the first one once more.
+    RepeatPage { times: u32 },
+    /// A continuation token of ListObjectsV2 isn't known any more.
+    RefuseToken { times: u32 },
+    /// An object with the content encoding gzip arrives decoded, without its length and its encoding, as from a service
+    /// that means it well. Of GetObject.
+    DecodeGzip,
+    /// The object gets another content of the same length just before it is read: after the listing. Of GetObject.
+    ChangeBefore { times: u32 },
+    /// The object gets another content of the same length when so many bytes of the former one have been sent; the
+    /// answer goes on with the former one, as S3's do. Of GetObject.
+    ChangeDuring { after_bytes: u64, times: u32 },
     /// If-Match and If-None-Match of writing requests are ignored, as some servers do.
     IgnoreConditions,
     /// The operation is performed and its answer lost. Unless said otherwise: CompleteMultipartUpload.
@@ -168,24 +212,49 @@ impl Fault {
 
     fn usual_operations(self) -> &'static [&'static str] {
         match self {
-            Self::TruncateBody { .. } => &["GetObject"],
+            Self::TruncateBody { .. }
+            | Self::DecodeGzip
+            | Self::ChangeBefore { .. }
+            | Self::ChangeDuring { .. } => &["GetObject"],
             Self::WrongEtag => &["PutObject", "UploadPart"],
+            Self::WrongChecksum => &["GetObject", "HeadObject", "PutObject", "UploadPart"],
             Self::LoseCompleteAnswer { .. } => &["CompleteMultipartUpload"],
+            Self::StaleListing { .. } => &["ListObjectsV2", "ListObjects"],
+            Self::RepeatPage { .. } | Self::RefuseToken { .. } => &["ListObjectsV2"],
             Self::Unavailable { .. }
+            | Self::TooManyRequests { .. }
+            | Self::InternalError { .. }
+            | Self::HalfOpen { .. }
             | Self::ResetConnection { .. }
             | Self::IgnoreConditions
             | Self::Delay { .. } => &[],
         }
     }
 
+    /// Whether it is for requests of a page behind the first alone.
+    fn is_of_next_pages(self) -> bool {
+        matches!(self, Self::RepeatPage { .. } | Self::RefuseToken { .. })
+    }
+
     fn times(&mut self) -> Option<&mut u32> {
         match self {
             Self::Unavailable { times }
+            | Self::TooManyRequests { times }
+            | Self::InternalError { times }
+            | Self::HalfOpen { times, .. }
             | Self::TruncateBody { times, .. }
             | Self::ResetConnection { times, .. }
             | Self::LoseCompleteAnswer { times }
+            | Self::RepeatPage { times }
+            | Self::RefuseToken { times }
+            | Self::ChangeBefore { times }
+            | Self::ChangeDuring { times, .. }
             | Self::Delay { times, .. } => Some(times),
-            Self::WrongEtag | Self::IgnoreConditions => None,
+            Self::WrongEtag
+            | Self::WrongChecksum
+            | Self::StaleListing { .. }
+            | Self::DecodeGzip
+            | Self::IgnoreConditions => None,
         }
     }
 }
@@ -221,7 +290,8 @@ impl Injection {
             Some(name) => name == request.operation,
             None => usual.is_empty() || usual.contains(&request.operation),
         };
-        operation && self.key.as_ref().is_none_or(|key| request.key.as_ref() == Some(key))
+        let page = !self.fault.is_of_next_pages() || request.query.contains("continuation-token=");
+        operation && page && self.key.as_ref().is_none_or(|key| request.key.as_ref() == Some(key))
     }
 
     /// Takes one use; `None` when they are used up.
@@ -239,14 +309,21 @@ impl Injection {
 pub(super) struct Traffic {
     pub requests: Vec<Request>,
     pub injections: Vec<Injection>,
+    unlogged: bool,
 }
 
 impl Traffic {
+    pub fn new(logged: bool) -> Self {
+        Self { unlogged: !logged, ..Self::default() }
+    }
+
     /// Logs a request; gives the faults it meets, one use of each.
     pub fn meet(&mut self, request: Request) -> Vec<Fault> {
         let matching = self.injections.iter_mut().filter(|injection| injection.meets(&request));
         let faults = matching.filter_map(Injection::take).collect();
-        self.requests.push(request);
+        if !self.unlogged {
+            self.requests.push(request);
+        }
         faults
     }
 }
@@ -271,6 +348,10 @@ mod tests {
             ("POST /b?delete=", "DeleteObjects"),
             ("PUT /b/k", "PutObject"),
             ("PUT /b//", "PutObject"),
+            ("PUT /b?lifecycle", "PutBucketLifecycleConfiguration"),
+            ("GET /b?versions&prefix=x", "ListObjectVersions"),
+            ("DELETE /b/k?tagging&versionId=v", "DeleteObjectTagging"),
+            ("GET /b/k?versionId=v", "GetObject"),
             ("PUT /b/k?partNumber=1&uploadId=u", "UploadPart"),
             ("POST /b/k?uploads", "CreateMultipartUpload"),
             ("POST /b/k?uploadId=u", "CompleteMultipartUpload"),

@@ -1,4 +1,9 @@
-//! The S3 server, asked by the AWS SDK: opaque keys, listings, conditions, multipart, CORS, presigning, faults.
+//! The S3 server, asked by the AWS SDK: opaque keys, listings, conditions, multipart, CORS, presigning; what a service may
+//! have or lack besides; faults; listings that are made up.
+
+mod faults;
+mod features;
+mod generated;
 
 use std::time::Duration;
 
@@ -307,38 +312,6 @@ async fn cors_and_presigned_urls() {
     assert!(server.requests().iter().all(|seen| !seen.query.contains("X-Amz-Signature")));
     client.delete_bucket_cors().bucket("bucket").send().await.expect("deleted");
     assert!(server.cors("bucket").is_none());
-}
-
-#[tokio::test]
-async fn faults_are_acted_out() {
-    let (server, client) = started().await;
-    let body = || ByteStream::from(vec![7; MIB]);
-    let put = || client.put_object().bucket("bucket").key("k").body(body());
-    server.inject(Fault::Unavailable { times: 1 }.on("PutObject"));
-    assert_eq!(code(put().send().await), "SlowDown");
-    server.inject(Fault::ResetConnection { after_bytes: 1000, times: 1 }.on("PutObject"));
-    assert_eq!(code(put().send().await), "no answer");
-    assert!(server.get("bucket", "k").is_none(), "a cut request has no effect");
-    server.inject(Fault::WrongEtag);
-    let etag = put().send().await.expect("put").e_tag().expect("etag").to_owned();
-    server.clear_faults();
-    assert_ne!(etag.trim_matches('"'), server.get("bucket", "k").expect("is there").etag);
-
-    for fault in [
-        Fault::TruncateBody { after_bytes: 5000, times: 1 },
-        Fault::ResetConnection { after_bytes: 5000, times: 1 },
-    ] {
-        server.inject(fault.key("k"));
-        let got = client.get_object().bucket("bucket").key("k").send().await.expect("headers come");
-        assert_eq!(got.content_length(), i64::try_from(MIB).ok());
-        assert!(got.body.collect().await.is_err(), "{fault:?}");
-    }
-    let got = client.get_object().bucket("bucket").key("k").send().await.expect("all is well again");
-    assert_eq!(got.body.collect().await.expect("whole").into_bytes().len(), MIB);
-    let seen = server.requests();
-    assert_eq!(seen.iter().filter(|request| request.operation == "PutObject").count(), 3);
-    assert_eq!(seen.iter().filter(|request| !request.writes()).count(), 3);
-    assert!(seen.iter().all(|request| request.header("authorization").is_none()));
 }
 
 #[tokio::test]
