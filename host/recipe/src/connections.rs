@@ -25,6 +25,8 @@ pub(crate) enum FieldType {
         least: u64,
         most: u64,
     },
+    /// Bytes.
+    Size,
     OneOf(&'static [&'static str]),
 }
 
@@ -120,13 +122,30 @@ const S3: &[Field] = &[
         "The S3 API's URL, without a bucket; AWS's unless given.",
     ),
     field("region", FieldType::Text, false, "Region; auto for Cloudflare R2."),
-    field("access_key_id", FieldType::Text, true, "The access key's id."),
-    field("secret_access_key", FieldType::Secret, true, "The access key itself, by way of a secret input."),
+    field(
+        "credentials",
+        FieldType::OneOf(CREDENTIALS),
+        false,
+        "Where the keys come from: these fields, AWS's variables, a profile of AWS's files, or nowhere.",
+    ),
+    field("profile", FieldType::Text, false, "The profile; AWS_PROFILE's or default unless given."),
+    field("access_key_id", FieldType::Text, false, "The access key's id."),
+    field("secret_access_key", FieldType::Secret, false, "The access key itself, by way of a secret input."),
     field("session_token", FieldType::Secret, false, "A session token, by way of a secret input."),
     field("addressing", FieldType::OneOf(&["path", "virtual"]), false, "Where the bucket's name goes."),
     field("vendor", FieldType::Text, false, "The vendor, where the endpoint doesn't give it away."),
     field("max_connections", BUDGET, false, "The most connections that are open at once; 32 unless given."),
+    field("max_bandwidth", FieldType::Size, false, "Bytes a second that are read and written, such as 50MB."),
+    field(
+        "max_requests_per_second",
+        FieldType::Whole { least: 1, most: 1_000_000 },
+        false,
+        "Requests a second; without a limit unless given.",
+    ),
 ];
+
+/// Where an `s3` connection's keys come from.
+const CREDENTIALS: &[&str] = &["keys", "environment", "profile", "anonymous"];
 
 const DIR: &[Field] = &[field("path", FieldType::Text, true, "The folder.")];
 
@@ -201,7 +220,7 @@ pub(crate) fn make(
             continue;
         }
         match value {
-            None if field.required => report.add(
+            None if field.required || is_needed(kind, field.name, given) => report.add(
                 Fault::new(
                     "recipe::missing-key",
                     &node
@@ -225,18 +244,32 @@ pub(crate) fn make(
     }
     match kind {
         ConnectionKind::Postgres => check_postgres(name, node, report),
-        ConnectionKind::S3 if node.member("endpoint").is_none() && node.member("region").is_none() => report
-            .add(
+        ConnectionKind::S3
+            if node.member("endpoint").is_none() && node.member("region").is_none() && !tells_more(given) =>
+        {
+            report.add(
                 Fault::new(
                     "recipe::missing-key",
                     &crate::reader::opening(node),
                     format!("connection `{name}` of kind s3 has neither `endpoint` nor `region`"),
                 )
                 .hint("\"endpoint\": \"https://…\"; for AWS itself, \"region\" is enough"),
-            ),
+            );
+        }
         ConnectionKind::S3 | ConnectionKind::Dir => {}
     }
     Connection { name: ConnectionName::new(name), kind, settings, secrets: secrets.clone() }
+}
+
+/// Whether a field is needed because of others: keys, where they come from nowhere else.
+fn is_needed(kind: ConnectionKind, field: &str, given: &serde_json::Map<String, Json>) -> bool {
+    let own = matches!(given.get("credentials").and_then(Json::as_str), None | Some("keys"));
+    kind == ConnectionKind::S3 && own && ["access_key_id", "secret_access_key"].contains(&field)
+}
+
+/// Whether endpoint and region may come from the environment or from a profile.
+fn tells_more(given: &serde_json::Map<String, Json>) -> bool {
+    matches!(given.get("credentials").and_then(Json::as_str), Some("environment" | "profile"))
 }
 
 fn placeholder(field: &Field) -> String {
@@ -245,6 +278,7 @@ fn placeholder(field: &Field) -> String {
         FieldType::Whole { least, .. } => least.to_string(),
         FieldType::OneOf(choices) => format!("\"{}\"", choices.first().copied().unwrap_or_default()),
         FieldType::Url(schemes) => format!("\"{}://…\"", schemes.first().copied().unwrap_or_default()),
+        FieldType::Size => "\"50MB\"".to_owned(),
         FieldType::Text => "\"…\"".to_owned(),
     }
 }
@@ -329,6 +363,18 @@ fn check_field(field: &Field, value: &Json) -> Result<Json, Trouble> {
             };
             match number {
                 Some(number) if (least..=most).contains(&number) => Ok(Json::from(number)),
+                _ => Err(("recipe::type", format!("must be {wanted}"), None)),
+            }
+        }
+        FieldType::Size => {
+            let wanted = "a size such as 50MB or 64KiB";
+            let bytes = match value {
+                Json::Number(number) => number.as_u64(),
+                Json::String(text) => crate::units::size(text),
+                _ => return Err(wrong(wanted)),
+            };
+            match bytes {
+                Some(bytes) if bytes > 0 => Ok(Json::from(bytes)),
                 _ => Err(("recipe::type", format!("must be {wanted}"), None)),
             }
         }

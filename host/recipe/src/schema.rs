@@ -127,6 +127,10 @@ fn connection(kind: &str, fields: &[Field]) -> Json {
                 { "type": "integer", "minimum": least, "maximum": most },
                 { "type": "string" }
             ] }),
+            FieldType::Size => json!({ "anyOf": [
+                { "$ref": "#/$defs/size" },
+                { "type": "string", "pattern": EXPRESSION }
+            ] }),
             FieldType::OneOf(choices) => {
                 json!({ "anyOf": [{ "enum": choices }, { "type": "string", "pattern": EXPRESSION }] })
             }

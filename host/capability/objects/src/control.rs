@@ -36,18 +36,10 @@ const LONG_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 pub(crate) type Versioning = Mutex<HashMap<String, bool>>;
 
 pub(crate) fn sdk(endpoint: &Endpoint, http: &Http) -> aws_sdk_s3::Client {
-    let credentials = Credentials::new(
-        &endpoint.access_key,
-        endpoint.secret_key.expose(),
-        endpoint.session_token.as_ref().map(|token| token.expose().to_owned()),
-        None,
-        "godwit",
-    );
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(endpoint.region.clone()))
         .endpoint_url(endpoint.url())
-        .credentials_provider(credentials)
         .force_path_style(endpoint.addressing == Addressing::Path)
         .http_client(http.for_sdk())
         // Checksums that the operation doesn't require have broken uploads to stores other than AWS.
@@ -55,9 +47,18 @@ pub(crate) fn sdk(endpoint: &Endpoint, http: &Http) -> aws_sdk_s3::Client {
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(RetryConfig::standard().with_max_attempts(4))
-        .timeout_config(timeouts(ATTEMPT_TIMEOUT))
-        .build();
-    aws_sdk_s3::Client::from_conf(config)
+        .timeout_config(timeouts(ATTEMPT_TIMEOUT));
+    let config = match endpoint.anonymous {
+        true => config.allow_no_auth(),
+        false => config.credentials_provider(Credentials::new(
+            &endpoint.access_key,
+            endpoint.secret_key.expose(),
+            endpoint.session_token.as_ref().map(|token| token.expose().to_owned()),
+            None,
+            "godwit",
+        )),
+    };
+    aws_sdk_s3::Client::from_conf(config.build())
 }
 
 fn timeouts(attempt: Duration) -> TimeoutConfig {
@@ -446,6 +447,12 @@ impl Store {
     }
 
     fn validity(&self, doing: &str) -> Result<PresigningConfig> {
+        if self.endpoint.anonymous {
+            return Err(Error::invalid(format!(
+                "connection `{}`: {doing}: an anonymous connection has no key to sign with",
+                self.endpoint.name
+            )));
+        }
         PresigningConfig::expires_in(Duration::from_secs(600))
             .map_err(|e| Error::failed(format!("connection `{}`: {doing}: {e}", self.endpoint.name)))
     }

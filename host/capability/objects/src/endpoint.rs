@@ -8,6 +8,7 @@ use godwit_model::secret::Secret;
 use godwit_model::{Error, Json, Result};
 use url::{Host, Url};
 
+use crate::credentials::{Found, Surroundings};
 use crate::vendor::{self, Vendor};
 
 /// How a request names its bucket.
@@ -23,12 +24,16 @@ pub(crate) enum Addressing {
 pub const SETTINGS: &[&str] = &[
     "endpoint",
     "region",
+    "credentials",
+    "profile",
     "access_key_id",
     "secret_access_key",
     "session_token",
     "addressing",
     "vendor",
     "max_connections",
+    "max_bandwidth",
+    "max_requests_per_second",
 ];
 
 const DEFAULT_CONNECTIONS: u64 = 32;
@@ -51,12 +56,21 @@ pub(crate) struct Endpoint {
     pub addressing: Addressing,
     pub vendor: &'static Vendor,
     pub max_connections: usize,
+    /// Requests go unsigned.
+    pub anonymous: bool,
+    /// Bytes a second, of bodies in both directions.
+    pub max_bandwidth: Option<u64>,
+    pub max_requests: Option<u64>,
     /// `s3://host:port/`, or the setting's masked text where that holds a secret.
     pub identity: String,
 }
 
 impl Endpoint {
     pub fn parse(connection: &Connection) -> Result<Self> {
+        Self::parse_in(connection, &Surroundings::real())
+    }
+
+    fn parse_in(connection: &Connection, surroundings: &Surroundings) -> Result<Self> {
         let name = connection.name.as_str();
         let wrong = |field: &str, why: &str| Error::invalid(format!("connection `{name}`: `{field}` {why}"));
         if let Some(unknown) =
@@ -76,6 +90,36 @@ impl Endpoint {
             }
         };
 
+        let given = text("access_key_id")?;
+        let found = match text("credentials")?.as_deref() {
+            None | Some("keys") => {
+                let required = |field: &str, value: Option<String>| {
+                    value.ok_or_else(|| {
+                        wrong(field, "is missing").hint(
+                            "give the access key of the store, as an input of type `secret`, or `credentials`: \
+                             `environment`, `profile` or `anonymous`",
+                        )
+                    })
+                };
+                Found {
+                    access_key: required("access_key_id", given)?,
+                    secret_key: Some(Secret::new(required("secret_access_key", text("secret_access_key")?)?)),
+                    session_token: text("session_token")?.map(Secret::new),
+                    ..Found::default()
+                }
+            }
+            Some(other) if given.is_some() => {
+                return Err(wrong("access_key_id", &format!("is given beside `credentials`: `{other}`"))
+                    .hint("give the one or the other"));
+            }
+            Some("environment") => surroundings.environment(name)?,
+            Some("profile") => surroundings.profile(name, text("profile")?.as_deref())?,
+            Some("anonymous") => Found::default(),
+            Some(other) => {
+                let choices = "`keys`, `environment`, `profile` or `anonymous`";
+                return Err(wrong("credentials", &format!("is `{other}`; it can be {choices}")));
+            }
+        };
         let chosen = text("vendor")?
             .map(|vendor| {
                 vendor::named(&vendor).ok_or_else(|| {
@@ -85,8 +129,8 @@ impl Endpoint {
                 })
             })
             .transpose()?;
-        let region = text("region")?;
-        let endpoint = match (text("endpoint")?, &region) {
+        let region = text("region")?.or(found.region);
+        let endpoint = match (text("endpoint")?.or(found.endpoint), &region) {
             (Some(endpoint), _) => endpoint,
             (None, Some(region)) if chosen.is_none_or(|v| v.name == "aws") && region != "auto" => {
                 format!("https://s3.{region}.amazonaws.com")
@@ -128,21 +172,17 @@ impl Endpoint {
                 return Err(wrong("addressing", &format!("is `{other}`; it can be `path` or `virtual`")));
             }
         };
-        let required = |field: &str| -> Result<String> {
-            text(field)?.ok_or_else(|| {
-                wrong(field, "is missing")
-                    .hint("give the access key of the store, as an input of type `secret`")
-            })
-        };
-        let max_connections = match connection.settings.get("max_connections") {
-            None | Some(Json::Null) => DEFAULT_CONNECTIONS,
+        let whole = |field: &str, most: u64| match connection.settings.get(field) {
+            None | Some(Json::Null) => Ok(None),
             Some(value) => value
                 .as_u64()
                 .or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && *n > 0.0).map(|n| n as u64))
                 .or_else(|| value.as_str()?.parse().ok())
-                .filter(|n| (1..=1024).contains(n))
-                .ok_or_else(|| wrong("max_connections", "has to be a whole number from 1 to 1024"))?,
+                .filter(|n| (1..=most).contains(n))
+                .map(Some)
+                .ok_or_else(|| wrong(field, &format!("has to be a whole number from 1 to {most}"))),
         };
+        let max_connections = whole("max_connections", 1024)?.unwrap_or(DEFAULT_CONNECTIONS);
         let hidden = connection.shown("endpoint").is_some_and(|shown| connection.secrets.holds_token(shown));
         Ok(Self {
             name: name.to_owned(),
@@ -156,9 +196,12 @@ impl Endpoint {
             authority,
             base: base_of(&url),
             region: region.unwrap_or_else(|| region_of(&host.to_string(), vendor)),
-            access_key: required("access_key_id")?,
-            secret_key: Secret::new(required("secret_access_key")?),
-            session_token: text("session_token")?.map(Secret::new),
+            anonymous: found.secret_key.is_none(),
+            access_key: found.access_key,
+            secret_key: found.secret_key.unwrap_or_else(|| Secret::new("")),
+            session_token: found.session_token,
+            max_bandwidth: whole("max_bandwidth", u64::MAX)?,
+            max_requests: whole("max_requests_per_second", 1_000_000)?,
             addressing,
             vendor,
             max_connections: max_connections as usize,
@@ -191,6 +234,17 @@ impl Endpoint {
             && self.base == other.base
             && self.access_key == other.access_key
             && self.secret_key == other.secret_key
+    }
+
+    /// A store's words without the keys: some of those come from where the run's own masking doesn't know them.
+    pub fn masked(&self, text: &str) -> String {
+        let secrets = [Some(&self.secret_key), self.session_token.as_ref()];
+        secrets
+            .into_iter()
+            .flatten()
+            .map(Secret::expose)
+            .filter(|secret| secret.len() >= 4)
+            .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
 
     /// The URL of the endpoint itself.
@@ -311,6 +365,26 @@ mod tests {
         let missing =
             Endpoint::parse(&connection(json!({ "endpoint": "https://storage.example.com" }))).unwrap_err();
         assert!(missing.message.contains("`access_key_id` is missing"), "{missing}");
+    }
+
+    #[test]
+    fn keys_may_be_none_but_not_two() {
+        let endpoint = "https://storage.example.com";
+        let open = connection(json!({ "endpoint": endpoint, "credentials": "anonymous" }));
+        let open = Endpoint::parse(&open).unwrap();
+        assert!(open.anonymous && open.access_key.is_empty());
+        let both = parse(json!({ "endpoint": endpoint, "credentials": "profile" })).unwrap_err();
+        assert!(both.message.contains("`access_key_id` is given beside"), "{both}");
+        let odd = connection(json!({ "endpoint": endpoint, "credentials": "guess" }));
+        assert!(Endpoint::parse(&odd).unwrap_err().message.contains("`credentials` is `guess`"));
+    }
+
+    #[test]
+    fn what_a_store_says_is_shown_without_the_keys() {
+        let endpoint =
+            parse(json!({ "endpoint": "https://storage.example.com", "max_bandwidth": 1e6 })).unwrap();
+        assert_eq!(endpoint.masked("not with not-a-real-secret"), "not with ***");
+        assert_eq!((endpoint.max_bandwidth, endpoint.max_requests), (Some(1_000_000), None));
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(crate) fn of_answer(
     let mut text = format!("connection `{}`: {doing}: the store answered {status}", endpoint.name);
     if let Some(message) = message.filter(|message| !message.is_empty()) {
         text.push_str(": ");
-        text.push_str(message.trim_end_matches('.'));
+        text.push_str(&endpoint.masked(message.trim_end_matches('.')));
     }
     let error = Error::new(kind, Fault::Remote, text)
         .code(code.map_or_else(|| format!("HTTP {status}"), str::to_owned));

@@ -21,10 +21,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::endpoint::Endpoint;
 use crate::fault;
+use crate::pace::{Pace, Permit, asks_to_wait, retry_after};
 
 /// Any error of a body or of the way to the endpoint.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
@@ -43,7 +43,7 @@ const SLOWEST: u64 = 32 << 10;
 #[derive(Clone)]
 pub(crate) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Body>,
-    permits: Arc<Semaphore>,
+    pub pace: Arc<Pace>,
 }
 
 /// Whether a request waits for one of the connection's permits.
@@ -60,7 +60,8 @@ pub(crate) struct Reply {
     pub headers: http::HeaderMap,
     pub body: Incoming,
     /// Held until the body has been read.
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Permit>,
+    pace: Arc<Pace>,
 }
 
 impl Http {
@@ -80,7 +81,7 @@ impl Http {
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(endpoint.max_connections)
             .build(connector);
-        Ok(Self { client, permits: Arc::new(Semaphore::new(endpoint.max_connections)) })
+        Ok(Self { client, pace: Arc::new(Pace::new(endpoint)) })
     }
 
     /// Sends a request and waits for the head of its answer. `len` is the length of its body.
@@ -93,23 +94,32 @@ impl Http {
         turn: Turn,
     ) -> Result<Reply> {
         let permit = match turn {
-            Turn::Waits => Some(self.permit().await),
+            Turn::Waits => Some(self.pace.permit().await),
             Turn::Rides => None,
         };
+        self.pace.begin().await;
+        if let Some(bytes) = self.pace.bytes.as_ref().filter(|_| len > 0) {
+            bytes.take(len).await;
+        }
         let limit = SILENCE + Duration::from_secs(len / SLOWEST);
         match tokio::time::timeout(limit, self.client.request(request)).await {
             Ok(Ok(reply)) => {
                 let (head, body) = reply.into_parts();
-                Ok(Reply { status: head.status.as_u16(), headers: head.headers, body, permit })
+                let (status, headers) = (head.status.as_u16(), head.headers);
+                self.heed(status, &headers);
+                Ok(Reply { status, headers, body, permit, pace: self.pace.clone() })
             }
             Ok(Err(error)) => Err(fault::of_transport(endpoint, doing, &error)),
             Err(_) => Err(silent(endpoint, doing, limit)),
         }
     }
 
-    async fn permit(&self) -> OwnedSemaphorePermit {
-        // The semaphore is never closed.
-        self.permits.clone().acquire_owned().await.expect("the semaphore stays open")
+    /// Goes by what an answer says of the pace.
+    fn heed(&self, status: u16, headers: &http::HeaderMap) {
+        match asks_to_wait(status) {
+            true => self.pace.refused(retry_after(headers)),
+            false => self.pace.answered(),
+        }
     }
 
     /// The same client for the SDK.
@@ -162,7 +172,12 @@ impl Reply {
                 Ok(Some(Err(error))) => return Err(fault::of_transport(endpoint, doing, &error)),
                 Ok(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) if data.is_empty() => {}
-                    Ok(data) => return Ok(Some(data)),
+                    Ok(data) => {
+                        if let Some(bytes) = &self.pace.bytes {
+                            bytes.take(data.len() as u64).await;
+                        }
+                        return Ok(Some(data));
+                    }
                     // Trailers.
                     Err(_) => {}
                 },
@@ -205,11 +220,13 @@ impl SdkHttpConnector for Bridge {
         HttpConnectorFuture::new(async move {
             let request =
                 request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?.map(Body::new);
-            let _permit = http.permit().await;
+            let _permit = http.pace.permit().await;
+            http.pace.begin().await;
             let reply = tokio::time::timeout(LONG_WORK, http.client.request(request))
                 .await
                 .map_err(|elapsed| ConnectorError::timeout(elapsed.into()))?
                 .map_err(|error| ConnectorError::io(error.into()))?;
+            http.heed(reply.status().as_u16(), reply.headers());
             reply
                 .map(SdkBody::from_body_1_x)
                 .try_into()

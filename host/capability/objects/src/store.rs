@@ -149,7 +149,7 @@ impl Store {
             |what: &str| Error::invalid(format!("connection `{}`: {doing}: {what}", self.endpoint.name));
         let host = HeaderValue::from_str(&authority).map_err(|_| invalid("the host is no header value"))?;
         headers.insert(http::header::HOST, host);
-        if call.signed {
+        if call.signed && !self.endpoint.anonymous {
             let signed = Signed { method: &call.method, path: &path, query: &query, payload: &digest };
             self.signer.sign(&self.endpoint, &signed, &mut headers, SystemTime::now());
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use godwit_lab::s3::S3Server;
+use godwit_lab::s3::{Builder, S3Server};
 use godwit_model::capability::{
     Capability as _, Connection, Ledger, Notes, Overlay, Part, Performed, PlannedFile, Progress, StepScope,
     Transforms,
@@ -148,14 +148,31 @@ impl Rig {
     }
 
     pub async fn with(make: impl FnOnce(Vec<Connection>) -> Result<Objects>) -> Self {
+        Self::onto(S3Server::builder(), make).await
+    }
+
+    /// The target has R2's habits, and is not known to be R2.
+    pub async fn r2() -> Self {
+        Self::onto(S3Server::builder().r2(), Objects::new).await
+    }
+
+    /// Both are taken for this vendor's.
+    pub async fn of_vendor(vendor: &'static str) -> Self {
+        Self::with(|connections| Objects::new(of_vendor(connections, vendor))).await
+    }
+
+    /// The same with small bounds.
+    pub async fn small_of_vendor(vendor: &'static str) -> Self {
+        Self::with(|connections| {
+            Objects::with_bounds(of_vendor(connections, vendor), SMALL, 4 * SMALL, SMALL, 40)
+        })
+        .await
+    }
+
+    async fn onto(target: Builder, make: impl FnOnce(Vec<Connection>) -> Result<Objects>) -> Self {
         let source = S3Server::start().await.expect("the source starts");
-        let target = S3Server::builder()
-            .min_part_size(1)
-            .page_size(7)
-            .equal_parts()
-            .start()
-            .await
-            .expect("the target starts");
+        let target =
+            target.min_part_size(1).page_size(7).equal_parts().start().await.expect("the target starts");
         source.create_bucket("from").unwrap();
         target.create_bucket("into").unwrap();
         let run = RunId::new("20260101-000000-abcd");
@@ -235,6 +252,13 @@ impl Rig {
     pub fn seen(&self, operation: &str) -> usize {
         self.target.requests().iter().filter(|request| request.operation == operation).count()
     }
+}
+
+fn of_vendor(mut connections: Vec<Connection>, vendor: &str) -> Vec<Connection> {
+    for connection in &mut connections {
+        connection.settings.insert("vendor".into(), json!(vendor));
+    }
+    connections
 }
 
 fn connection(name: &str, server: &S3Server, token: Option<&str>, secrets: &Arc<Secrets>) -> Connection {
