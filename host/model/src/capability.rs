@@ -290,6 +290,9 @@ pub trait FileStreams: Send + Sync {
     fn begin(&self, grant: &Grant, path: &str, tag: &str) -> Result<std::fs::File>;
     /// Gives a begun file, whose content is written, its name, durably. `conflict` where something has it.
     fn commit(&self, grant: &Grant, path: &str, tag: &str) -> Result<()>;
+    /// The same, where the name may be forgotten until another file of the folder is committed; with `replace`, it takes the
+    /// place of what is there.
+    fn link(&self, grant: &Grant, path: &str, tag: &str, replace: bool) -> Result<()>;
     /// SHA-256 of a file; `None` where nothing is there.
     fn digest(&self, grant: &Grant, path: &str) -> Result<Option<Digest>>;
     fn exists(&self, grant: &Grant, path: &str) -> Result<bool>;

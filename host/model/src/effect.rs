@@ -342,13 +342,24 @@ pub struct DumpTable {
     pub filter: Option<String>,
 }
 
-/// Moves the rows of a file, or of one block of it, into a table, in one transaction.
+/// Moves the rows of a file, or of one block of it, into a table, in one transaction; or large objects into
+/// `pg_catalog.pg_largeobject`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadTable {
     pub source: RowsFile,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block: Option<Block>,
+    /// Further files or blocks of large objects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<(RowsFile, Option<Block>)>,
     pub sink: Table,
+}
+
+impl LoadTable {
+    /// Where it loads from, in order.
+    pub fn sources(&self) -> impl Iterator<Item = (&RowsFile, Option<Block>)> {
+        [(&self.source, self.block)].into_iter().chain(self.more.iter().map(|(file, block)| (file, *block)))
+    }
 }
 
 /// Writes the file that makes an archive whole. It must not be there yet.
@@ -357,6 +368,16 @@ pub struct SealArchive {
     pub slot: SlotName,
     pub path: String,
     pub pieces: Vec<Piece>,
+}
+
+impl SealArchive {
+    /// The dumped file whose large objects become files, and how those are compressed.
+    pub fn object_files(&self) -> Option<(&str, Compression)> {
+        self.pieces.iter().find_map(|piece| match piece {
+            Piece::ObjectFiles { path, compression } => Some((path.as_str(), *compression)),
+            _ => None,
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -371,6 +392,12 @@ pub enum Piece {
     Dumped { path: String },
     /// Such a file, compressed or not, as a data block of the custom format.
     Block { path: String, dump_id: i32 },
+    /// Dumped large objects as a block of the custom format.
+    Objects { path: String, dump_id: i32 },
+    /// Dumped large objects, uncompressed, as statements.
+    ObjectScript { path: String },
+    /// Dumped large objects as files of their own, beside the sealed one, which lists them.
+    ObjectFiles { path: String, compression: Compression },
 }
 
 /// One object's place.

@@ -232,14 +232,19 @@ fn held(key: &str, action: &Action) -> u64 {
                 + a.sink.path.len() as u64
                 + a.filter.as_ref().map_or(0, |filter| filter.len() as u64)
         }
-        Action::LoadTable(a) => texts(&a.sink.columns) + a.source.path.len() as u64,
+        Action::LoadTable(a) => {
+            texts(&a.sink.columns) + a.sources().map(|(file, _)| file.path.len() as u64 + 64).sum::<u64>()
+        }
         Action::SealArchive(a) => a
             .pieces
             .iter()
             .map(|piece| match piece {
                 godwit_model::effect::Piece::Text { bytes } => bytes.len() as u64 + 24,
                 godwit_model::effect::Piece::Dumped { path }
-                | godwit_model::effect::Piece::Block { path, .. } => path.len() as u64 + 24,
+                | godwit_model::effect::Piece::Block { path, .. }
+                | godwit_model::effect::Piece::Objects { path, .. }
+                | godwit_model::effect::Piece::ObjectScript { path }
+                | godwit_model::effect::Piece::ObjectFiles { path, .. } => path.len() as u64 + 24,
             })
             .sum(),
         Action::CopySequences(a) => {

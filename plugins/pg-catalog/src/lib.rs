@@ -36,7 +36,7 @@ pub use compare::{Difference, compare};
 pub use graph::{Cause, Defaults, Graph, LeftOut, Node, NodeId, build, build_with};
 pub use kind::{Kind, Phase};
 pub use order::{late, sort};
-pub use queries::USER_SCHEMA;
+pub use queries::{USER_SCHEMA, large_object_numbers};
 pub use rows::*;
 pub use target::{MissingRoles, Target, TargetMemo};
 pub use units::{Unit, analyze, chain, frontier, prelude, submit, submit_explained};

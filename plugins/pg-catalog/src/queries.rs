@@ -17,6 +17,7 @@ mod text_search;
 
 pub use facts::facts;
 
+pub use self::large_objects::numbers as large_object_numbers;
 use crate::catalog::Rights;
 
 /// The first object id that initdb doesn't use (`FirstNormalObjectId` in `src/include/access/transam.h`).

@@ -10,7 +10,7 @@ use crate::catalog::{Catalog, release, server_version};
 use crate::clean;
 use crate::ddl::without_in;
 use crate::facts::Facts;
-use crate::graph::{Graph, Node};
+use crate::graph::Node;
 use crate::kind::Kind;
 use crate::preflight::{Finding, conclude};
 use crate::queries;
@@ -191,9 +191,9 @@ impl Target {
     }
 
     /// Large objects that are there: those of a source keep their numbers.
-    pub fn large_objects(&self, graph: &Graph) -> Option<Finding> {
+    pub fn large_objects(&self, any_come: bool) -> Option<Finding> {
         let count = self.large_objects;
-        (graph.large_objects > 0 && count > 0).then(|| {
+        (any_come && count > 0).then(|| {
             Finding::error("the target", format!("holds {count} large objects already"), "unlink them")
         })
     }

@@ -40,7 +40,7 @@ pub fn target<H: Host>(
                 findings.extend(of_pair(source, &facts, sections.rows));
             }
             findings.extend(target.obstacles(&nodes));
-            findings.extend(target.large_objects(graph).filter(|_| sections.rows));
+            findings.extend(target.large_objects(sections.rows && graph.large_objects > 0));
             findings.extend(target.other_versions(&nodes, catalog));
             let named =
                 nodes.iter().flat_map(|node| node.roles.iter().map(|role| (role.as_str(), node.title())));

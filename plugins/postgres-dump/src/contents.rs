@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_archive::{Data, Entry, Section};
 use godwit_pg_catalog::sections::Sections;
-use godwit_pg_catalog::{Catalog, Graph, Kind, Node, NodeId, Oid, Phase, late, sql};
+use godwit_pg_catalog::{Catalog, Graph, Kind, LargeObjectGroup, Node, NodeId, Oid, Phase, late, sql};
 
 use crate::rights::{Owners, acl_tag};
+
+/// The file of a folder that lists large objects.
+pub const OBJECTS: &str = "blobs.toc";
 
 /// What an archive says, without the positions of sequences, which are read last.
 #[derive(Clone, Debug, Default)]
@@ -31,12 +34,20 @@ pub struct TableRows {
     pub filter: Option<String>,
 }
 
+impl TableRows {
+    /// They are no rows, but large objects.
+    pub fn are_objects(&self) -> bool {
+        (self.schema.as_str(), self.name.as_str()) == ("pg_catalog", "pg_largeobject")
+    }
+}
+
 /// Works out the entries of a sorted graph. `tables` are the relations that hold rows, in the order of their files.
 pub fn contents(
     catalog: &Catalog,
     graph: &Graph,
     order: &[NodeId],
     tables: &[Oid],
+    objects: &[Oid],
     sections: Sections,
 ) -> Contents {
     let late = late(&graph.nodes, order);
@@ -63,8 +74,13 @@ pub fn contents(
         }
     }
     if sections.rows {
+        let before = if sections.before { Section::PreData } else { Section::Data };
+        let made = writer.objects(objects, before);
         writer.rows(tables);
         writer.positions();
+        if !objects.is_empty() {
+            writer.bytes_of_objects(if before == Section::Data { made } else { Vec::new() });
+        }
     }
     if sections.after {
         let (after, keys): (Vec<NodeId>, Vec<NodeId>) =
@@ -166,6 +182,8 @@ impl Writer<'_> {
         match node.kind {
             // A field of the entry of what is owned.
             Kind::ReplicaIdentity | Kind::Owner => return,
+            // Each has entries of its own.
+            Kind::LargeObject => return,
             Kind::Privileges | Kind::SystemPrivileges => return self.privileges(id),
             _ => {}
         }
@@ -255,6 +273,64 @@ impl Writer<'_> {
         let dump_id = entry.dump_id;
         self.contents.entries.push(entry);
         Some(dump_id)
+    }
+
+    /// The large objects, each without its bytes: what makes it, what is granted on it, its comment. The ids of those that
+    /// make them.
+    fn objects(&mut self, objects: &[Oid], section: Section) -> Vec<i32> {
+        let catalog = self.catalog;
+        let groups: BTreeMap<Oid, &LargeObjectGroup> = catalog
+            .large_object_groups
+            .iter()
+            .flat_map(|group| group.oids.iter().map(move |oid| (*oid, group)))
+            .collect();
+        let mut made = Vec::new();
+        let mut said = Vec::new();
+        for oid in objects {
+            let (tag, group) = (oid.to_string(), groups.get(oid));
+            let mut entry = self.new_entry("BLOB", &tag, section);
+            entry.catalog = Kind::LargeObject.catalog_oid();
+            entry.oid = *oid;
+            entry.owner = group.and_then(|group| group.owner.clone());
+            entry.definition = Some(text([format!("SELECT pg_catalog.lo_create('{oid}')")]));
+            entry.drop = Some(text([format!("SELECT pg_catalog.lo_unlink('{oid}')")]));
+            let (main, owner) = (entry.dump_id, entry.owner.clone());
+            made.push(main);
+            self.contents.entries.push(entry);
+            let Some(group) = group else { continue };
+            let granted = group.privileges(&tag);
+            for (desc, statements) in
+                [("COMMENT", group.comment_on(&tag).into_iter().collect()), ("ACL", granted)]
+            {
+                if statements.is_empty() {
+                    continue;
+                }
+                let mut entry = self.new_entry(desc, &format!("LARGE OBJECT {oid}"), Section::None);
+                entry.owner.clone_from(&owner);
+                entry.dependencies = vec![main];
+                entry.definition = Some(text(statements));
+                said.push(entry);
+            }
+        }
+        self.contents.entries.extend(said);
+        made
+    }
+
+    /// The bytes of all of them.
+    fn bytes_of_objects(&mut self, dependencies: Vec<i32>) {
+        let mut entry = self.new_entry("BLOBS", "BLOBS", Section::Data);
+        entry.had_dumper = true;
+        entry.dependencies = dependencies;
+        entry.data = Data::File(OBJECTS.to_owned());
+        self.contents.tables.push(TableRows {
+            dump_id: entry.dump_id,
+            schema: "pg_catalog".to_owned(),
+            name: "pg_largeobject".to_owned(),
+            columns: ["loid", "pageno", "data"].map(str::to_owned).to_vec(),
+            only: true,
+            filter: None,
+        });
+        self.contents.entries.push(entry);
     }
 
     fn rows(&mut self, tables: &[Oid]) {

@@ -8,14 +8,15 @@ use godwit_pg_catalog::preflight::{Finding, conclude, of_source};
 use godwit_pg_catalog::sections::Sections;
 use godwit_pg_catalog::selection::{Wanted, dropped, select};
 use godwit_pg_catalog::{
-    Catalog, Defaults, Graph, Kind, Oid, RelationRow, Unit, fill, sequence_positions, sort, submit,
+    Catalog, Defaults, Graph, Kind, Oid, RelationRow, Unit, fill, large_object_numbers, sequence_positions,
+    sort, submit,
 };
 use godwit_sdk::prelude::*;
 
-use crate::contents::{Contents, TableRows, contents};
+use crate::contents::{Contents, OBJECTS, TableRows, contents};
 use crate::params::{DumpedTable, Format, Outputs, Params};
 use crate::script::script;
-use crate::{ARCHIVE, SOURCE, WHOLE};
+use crate::{ARCHIVE, OBJECT_FILES, SOURCE, WHOLE};
 
 pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     // Decided once: the step's own files would be in the way of a resumed call.
@@ -29,14 +30,18 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         filter: &params.filter(),
         skip: &skip,
         rows: sections.rows,
-        large_objects: false,
+        large_objects: true,
         defaults: Defaults::Apart,
     };
     let (mut graph, skipped) = select(host, SOURCE, &catalog, &wanted, "dumped")?;
     let order = sort(&mut graph)?;
     let tables = tables(host, &catalog, &graph, params)?;
     let preflight = host.memo("preflight", || preflight(host, &catalog, &tables, sections))?;
-    let mut contents = contents(&catalog, &graph, &order, &tables, sections);
+    let objects = match sections.rows && graph.large_objects > 0 {
+        true => numbers(host)?,
+        false => Vec::new(),
+    };
+    let mut contents = contents(&catalog, &graph, &order, &tables, &objects, sections);
 
     let units: Vec<Unit<&TableRows>> = contents
         .tables
@@ -51,8 +56,17 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     for ((place, _), position) in contents.sequences.iter().zip(&positions) {
         contents.entries[*place].definition = Some(position.setval() + ";\n");
     }
-    let units = [Unit { key: WHOLE.to_owned(), after: BTreeSet::new(), work: () }];
-    submit(host, &units, |unit| seal(host, params, &unit.key, &contents))?;
+    let mut units = vec![Unit { key: WHOLE.to_owned(), after: BTreeSet::new(), work: None }];
+    // Files of their own, as a folder has them.
+    let objects = contents.tables.iter().find(|table| table.are_objects());
+    if let Some(table) = objects.filter(|_| params.format == Format::Directory) {
+        units[0].after.insert(OBJECT_FILES.to_owned());
+        units.insert(0, Unit { key: OBJECT_FILES.to_owned(), after: BTreeSet::new(), work: Some(table) });
+    }
+    submit(host, &units, |unit| match unit.work {
+        Some(table) => seal_objects(host, params, &unit.key, table),
+        None => Ok(seal(host, params, &unit.key, &contents)?.after(&unit.after)),
+    })?;
 
     let (rows, bytes) = moved(host, &contents)?;
     Ok(Outputs {
@@ -66,6 +80,16 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         dropped: dropped(params.rights()),
         preflight,
     })
+}
+
+/// The numbers of the large objects, as the step's snapshot has them.
+fn numbers<H: Host>(host: &H) -> Result<Vec<Oid>> {
+    #[derive(Deserialize)]
+    struct Batch {
+        oids: Vec<Oid>,
+    }
+    let batches: Vec<Batch> = host.select(SOURCE, &large_object_numbers(), &[])?;
+    Ok(batches.into_iter().flat_map(|batch| batch.oids).collect())
 }
 
 /// What is found at the source before anything is written.
@@ -137,6 +161,7 @@ fn dumped(table: &TableRows) -> DumpedTable {
 /// Where the rows of a table go; those of a script become part of it at the end.
 fn file(params: &Params, table: &TableRows) -> String {
     match params.format {
+        Format::Directory if table.are_objects() => params.below("blobs.rows"),
         Format::Directory => {
             let suffix = match params.compression() {
                 Compression::None => "",
@@ -169,6 +194,12 @@ fn dump<H: Host>(host: &H, params: &Params, key: &str, table: &TableRows) -> Res
     )
 }
 
+/// Makes a file of each large object, and the list of those.
+fn seal_objects<H: Host>(host: &H, params: &Params, key: &str, table: &TableRows) -> Result<H::Effect> {
+    let piece = Piece::ObjectFiles { path: file(params, table), compression: params.compression() };
+    host.seal_archive(ARCHIVE, key, &params.below(OBJECTS), vec![piece])
+}
+
 fn seal<H: Host>(host: &H, params: &Params, key: &str, contents: &Contents) -> Result<H::Effect> {
     let origin = origin(host)?;
     match params.format {
@@ -179,8 +210,10 @@ fn seal<H: Host>(host: &H, params: &Params, key: &str, contents: &Contents) -> R
         Format::Custom => {
             let contents = located(host, params, contents, &origin)?;
             let mut pieces = vec![Piece::Text(toc(params, &contents, origin, Layout::Custom)?)];
-            let of_table =
-                |table: &TableRows| Piece::Block { path: file(params, table), dump_id: table.dump_id };
+            let of_table = |table: &TableRows| match table.are_objects() {
+                true => Piece::Objects { path: file(params, table), dump_id: table.dump_id },
+                false => Piece::Block { path: file(params, table), dump_id: table.dump_id },
+            };
             pieces.extend(contents.tables.iter().map(of_table));
             host.seal_archive(ARCHIVE, key, &params.path, pieces)
         }
@@ -232,7 +265,7 @@ fn located<H: Host>(host: &H, params: &Params, contents: &Contents, origin: &Ori
     for table in &contents.tables {
         places.insert(table.dump_id, offset);
         let size = host.stat_file(ARCHIVE, &file(params, table))?.map_or(0, |there| there.size);
-        offset += block_size(size);
+        offset += if table.are_objects() { objects_block_size(size) } else { block_size(size) };
     }
     place(&mut located, &places);
     Ok(located)

@@ -22,6 +22,8 @@ pub const SOURCE: &str = "source";
 pub const ARCHIVE: &str = "archive";
 /// The key of the file that makes the archive whole.
 pub(crate) const WHOLE: &str = "archive";
+/// The key of the files of large objects.
+pub(crate) const OBJECT_FILES: &str = "large-objects";
 
 /// The plugin.
 pub struct PostgresDump;

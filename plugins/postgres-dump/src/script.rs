@@ -52,6 +52,10 @@ pub fn script(
         // Titles stand in comments, which end with the line: a name with a line break must not get out of one.
         text += &format!("--\n-- {}\n--\n\n", one_line(&entry.title()));
         match (file(entry), &entry.copy) {
+            (Some(path), None) => {
+                pieces.push(Piece::Text(std::mem::take(&mut text).into_bytes()));
+                pieces.push(Piece::ObjectScript(path));
+            }
             (Some(path), Some(copy)) => {
                 text += copy;
                 pieces.push(Piece::Text(std::mem::take(&mut text).into_bytes()));
@@ -75,6 +79,12 @@ pub fn script(
 fn tolerant(desc: &str, statement: &str) -> String {
     if statement.starts_with("--") {
         return statement.to_owned();
+    }
+    if desc == "BLOB" {
+        // `DropLOIfExists` in pg_backup_db.c.
+        let object = statement.trim_end().trim_end_matches(';');
+        let number = object.rsplit('(').next().unwrap_or_default().trim_end_matches(')');
+        return format!("{object} FROM pg_catalog.pg_largeobject_metadata WHERE oid = {number};\n");
     }
     let text = if_exists(desc, statement);
     // ALTER DOMAIN has one for the constraint, none for the domain.

@@ -3,8 +3,12 @@
 use godwit_pg_catalog::evidence;
 use godwit_sdk::prelude::*;
 
-use crate::WHOLE;
+use crate::contents::OBJECTS;
 use crate::params::{Format, Outputs, Params};
+use crate::{OBJECT_FILES, WHOLE};
+
+/// The transfer of large objects, which are files of their own by now.
+const OBJECTS_KEY: &str = "dump/pg_catalog.pg_largeobject";
 
 pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
@@ -13,6 +17,7 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
         let tables: Vec<(String, String)> = outputs
             .tables
             .iter()
+            .filter(|table| table.key != OBJECTS_KEY)
             .map(|table| (format!("{}.{}", table.schema, table.name), table.key.clone()))
             .collect();
         checks.extend(evidence::rows(host, &tables)?);
@@ -22,16 +27,19 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
         Format::Custom => ("archive", params.path.clone()),
         Format::Plain => ("script", params.path.clone()),
     };
-    checks.push(whole(host, name, &path)?);
+    checks.push(whole(host, WHOLE, name, &path)?);
+    if params.format == Format::Directory && outputs.tables.iter().any(|table| table.key == OBJECTS_KEY) {
+        checks.push(whole(host, OBJECT_FILES, "large objects", &params.below(OBJECTS))?);
+    }
     Ok(checks)
 }
 
 /// The file that makes the archive whole, as it was written against as it is.
-fn whole<H: Host>(host: &H, name: &str, path: &str) -> Result<Check> {
-    let Some(written) = host.evidence(WHOLE)? else {
+fn whole<H: Host>(host: &H, key: &str, name: &str, path: &str) -> Result<Check> {
+    let Some(written) = host.evidence(key)? else {
         return Ok(Check::failed(name, format!("`{path}` was not written; resume the run")));
     };
-    let there = match host.observe_one(WHOLE) {
+    let there = match host.observe_one(key) {
         Err(Error::Missing(why)) => return Ok(Check::failed(name, why)),
         other => other?,
     };

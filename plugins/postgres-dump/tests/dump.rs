@@ -179,6 +179,7 @@ fn a_script_is_put_together_from_what_was_dumped() {
     let text = |piece: &Piece| match piece {
         Piece::Text(bytes) => String::from_utf8(bytes.clone()).unwrap(),
         Piece::Dumped(path) | Piece::Block { path, .. } => format!("<{path}>"),
+        other => panic!("{other:?}"),
     };
     let texts: Vec<String> = pieces.iter().map(text).collect();
     assert!(texts[0].starts_with("--\n-- PostgreSQL database dump\n--\n"));

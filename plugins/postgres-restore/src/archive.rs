@@ -12,6 +12,14 @@ const FIRST: u32 = 256 << 10;
 /// The largest table of contents that is read.
 const LARGEST: u64 = 64 << 20;
 
+/// What the names of compressed files end with.
+const SUFFIXES: &[(&str, Compression)] = &[
+    ("", Compression::None),
+    (".gz", Compression::Gzip),
+    (".lz4", Compression::Lz4),
+    (".zst", Compression::Zstd),
+];
+
 /// An archive that was opened.
 #[derive(Debug)]
 pub struct Archive {
@@ -151,6 +159,12 @@ impl Archive {
     /// unpacking: see [`whole::fault`].
     pub fn whole<H: Host>(&self, host: &H, entries: &[&Entry]) -> Result<()> {
         let mut faults = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.desc == "BLOBS") {
+            match self.object_files(host, entry) {
+                Err(Error::Invalid(why)) => faults.push(why),
+                other => drop(other?),
+            }
+        }
         for entry in entries.iter().filter(|entry| entry.desc == "TABLE DATA") {
             let rows = match self.rows(entry) {
                 Err(Error::Invalid(why)) => {
@@ -189,20 +203,14 @@ impl Archive {
     }
 
     fn file(&self, files: &BTreeMap<String, u64>, entry: &Entry, name: &str) -> Result<Rows> {
-        if name.contains('/') || name.starts_with('.') {
+        if !is_plain(name) {
             return Err(damaged(
                 &self.path,
                 format_args!("the rows of {} are said to be in `{name}`", entry.title()),
             ));
         }
         // The table of contents leaves the suffix out (`_PrintFileData` in `pg_backup_directory.c`).
-        let kinds = [
-            ("", Compression::None),
-            (".gz", Compression::Gzip),
-            (".lz4", Compression::Lz4),
-            (".zst", Compression::Zstd),
-        ];
-        for (suffix, compression) in kinds {
+        for (suffix, compression) in SUFFIXES {
             let name = format!("{name}{suffix}");
             if let Some(bytes) = files.get(&name) {
                 if *bytes == 0 {
@@ -210,11 +218,66 @@ impl Archive {
                     return Err(damaged(&self.path, why));
                 }
                 let path = format!("{}/{name}", self.path);
-                return Ok(Rows { path, compression, block: None, bytes: *bytes });
+                return Ok(Rows { path, compression: *compression, block: None, bytes: *bytes });
             }
         }
         let why = format!("the file `{name}` with the rows of {} is missing", entry.title());
         Err(damaged(&self.path, why))
+    }
+
+    /// Where the large objects of an entry are.
+    pub fn objects(&self, entry: &Entry) -> Result<ObjectsFile> {
+        let file = |path: String, compression| RowsFile { slot: ARCHIVE.to_owned(), path, compression };
+        match (&self.place, &entry.data) {
+            (Place::Folder(files), Data::File(name)) if is_plain(name) && files.contains_key(name) => {
+                let path = format!("{}/{name}", self.path);
+                Ok(ObjectsFile { file: file(path, self.compression_of_objects(files)), block: None })
+            }
+            (Place::File { bytes, blocks }, Data::At(_) | Data::Somewhere) => {
+                let rows = self.block(*bytes, blocks, entry, &entry.data)?;
+                Ok(ObjectsFile { file: file(rows.path, rows.compression), block: rows.block })
+            }
+            _ => Err(damaged(
+                &self.path,
+                format_args!("the file that lists the large objects of {} is missing", entry.title()),
+            )),
+        }
+    }
+
+    /// That of the first of them: one pg_dump compresses all alike, and [`Archive::object_files`] looks for each.
+    fn compression_of_objects(&self, files: &BTreeMap<String, u64>) -> Compression {
+        let first = files.range("blob_".to_owned()..).next().map_or("", |(name, _)| name.as_str());
+        let found = SUFFIXES.iter().skip(1).find(|(suffix, _)| first.ends_with(suffix));
+        found.map_or(Compression::None, |(_, compression)| *compression)
+    }
+
+    /// Looks whether the files that a folder's list of large objects names are there and whole.
+    fn object_files<H: Host>(&self, host: &H, entry: &Entry) -> Result<()> {
+        let ObjectsFile { file, block: None } = self.objects(entry)? else { return Ok(()) };
+        let Place::Folder(files) = &self.place else { return Ok(()) };
+        let wrong = |why: String| Err(damaged(&self.path, why));
+        let suffix = SUFFIXES.iter().find(|(_, compression)| *compression == file.compression);
+        let suffix = suffix.map_or("", |(suffix, _)| suffix);
+        let list = host.read_file(ARCHIVE, &file.path)?;
+        for line in String::from_utf8_lossy(&list).lines() {
+            let name = line.split_once(' ').map_or("", |(_, name)| name);
+            if !is_plain(name) {
+                return wrong(format!("`{}` says `{line}`, which names no file", file.path));
+            }
+            let name = format!("{name}{suffix}");
+            let Some(bytes) = files.get(&name) else {
+                return wrong(format!("the file `{name}` with a large object is missing"));
+            };
+            // Of an object without bytes some versions write nothing. Nothing tells where plain bytes end.
+            if *bytes == 0 || file.compression == Compression::None {
+                continue;
+            }
+            let path = format!("{}/{name}", self.path);
+            if let Some(why) = whole::fault(host, &path, *bytes, file.compression)? {
+                return wrong(format!("`{path}` with a large object: {why}"));
+            }
+        }
+        Ok(())
     }
 
     fn block(&self, bytes: u64, blocks: &[Block], entry: &Entry, data: &Data) -> Result<Rows> {
@@ -255,6 +318,11 @@ impl Archive {
             Compressed::Zstd => Compression::Zstd,
         }
     }
+}
+
+/// A name of a file in the archive's own folder.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && !name.starts_with('.')
 }
 
 fn within_bounds(path: &str, bytes: u64) -> Result<()> {

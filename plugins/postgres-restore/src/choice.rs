@@ -7,6 +7,7 @@ use godwit_pg_catalog::pattern::{Patterns, glob, matches};
 use godwit_pg_catalog::selection::{Selection, Skipped};
 use godwit_sdk::prelude::*;
 
+use crate::objects;
 use crate::params::Params;
 
 /// What of an entry, by its description, is never restored, and why.
@@ -27,8 +28,6 @@ const FOREIGN_COMMENTS: &[(&str, &str)] = &[
 /// Settings of the archiver itself.
 const SETTINGS: &[&str] = &["ENCODING", "STDSTRINGS", "SEARCHPATH"];
 
-const LARGE_OBJECTS: &[&str] = &["BLOB", "BLOBS", "BLOB METADATA", "BLOB COMMENTS"];
-
 /// The entries to restore, in the archive's order.
 #[derive(Debug, Default)]
 pub struct Choice<'a> {
@@ -41,7 +40,7 @@ pub struct Choice<'a> {
 /// Whether an entry is rows, or follows from them.
 pub fn is_data(entry: &Entry) -> bool {
     matches!(entry.desc.as_str(), "TABLE DATA" | "SEQUENCE SET" | "MATERIALIZED VIEW DATA")
-        || LARGE_OBJECTS.contains(&entry.desc.as_str())
+        || objects::are(entry)
 }
 
 /// Whether an entry says what is granted.
@@ -85,15 +84,15 @@ pub fn choose<'a>(toc: &'a Toc, params: &Params) -> Result<Choice<'a>> {
             _ if entry.desc == "MATERIALIZED VIEW DATA" => {
                 sections.after && (sections.rows || !sections.before)
             }
-            _ if is_data(entry) => sections.rows,
+            _ if is_data(entry) || objects::belongs(entry) => sections.rows,
             Some(Section::PostData | Section::Data) => sections.after,
             _ => sections.before,
         };
         if !wanted {
             continue;
         }
-        if LARGE_OBJECTS.contains(&entry.desc.as_str()) {
-            faults.push(format!("{} (large objects can't be restored)", entry.title()));
+        if entry.desc == "BLOB COMMENTS" {
+            faults.push(format!("{} (it is of a pg_dump before 9.0)", entry.title()));
             continue;
         }
         if entry.desc == "TABLE DATA" {
@@ -201,6 +200,7 @@ fn left_out<'a>(toc: &'a Toc, params: &Params) -> Result<BTreeMap<i32, String>> 
             idle.join(", ")
         )));
     }
+    let unwanted_objects = unwanted_objects(toc, params, &skips)?;
     let patterns = Patterns::from(&params.tables);
     let rows = Patterns::from(&params.table_data);
     let of_schemas = Patterns::from(&params.schemas);
@@ -226,6 +226,8 @@ fn left_out<'a>(toc: &'a Toc, params: &Params) -> Result<BTreeMap<i32, String>> 
             && let Some((_, why)) = FOREIGN_COMMENTS.iter().find(|(object, _)| tag(entry).starts_with(object))
         {
             out.insert(entry.dump_id, (*why).to_owned());
+        } else if let Some(why) = unwanted_objects.as_ref().filter(|_| objects::belongs(entry)) {
+            out.insert(entry.dump_id, why.clone());
         } else if let Some(skip) = skips.iter().find(|skip| skip.admits(entry)) {
             out.insert(entry.dump_id, format!("`skip` names `{}`", skip.text));
         } else if schema_of(entry).is_some_and(|schema| !of_schemas.admit([("", schema)])) {
@@ -243,6 +245,29 @@ fn left_out<'a>(toc: &'a Toc, params: &Params) -> Result<BTreeMap<i32, String>> 
         }
     }
     Ok(out)
+}
+
+/// Why large objects are left out, if they are: all of them, since their bytes are one transfer.
+fn unwanted_objects(toc: &Toc, params: &Params, skips: &[Skip<'_>]) -> Result<Option<String>> {
+    let named =
+        skips.iter().find(|skip| toc.entries.iter().any(|entry| objects::are(entry) && skip.admits(entry)));
+    if let Some(skip) = named {
+        if skip.name.is_some() {
+            return Err(Error::Invalid(format!(
+                "`skip` names `{}`, and large objects are restored together; leave all of them out by `BLOBS`",
+                skip.text
+            )));
+        }
+        return Ok(Some(format!("`skip` names `{}`", skip.text)));
+    }
+    let sections = params.sections()?;
+    Ok(if !params.schemas.include.is_empty() || !params.tables.include.is_empty() {
+        Some("`with` names what is wanted, and large objects lie in no schema".to_owned())
+    } else if sections.rows && !sections.before {
+        Some("rows go into tables that are there; large objects are no rows of theirs".to_owned())
+    } else {
+        None
+    })
 }
 
 /// The patterns that match nothing in the archive.

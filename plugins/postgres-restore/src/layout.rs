@@ -10,6 +10,7 @@ use godwit_sdk::prelude::*;
 use crate::archive::{Archive, Rows};
 use crate::choice::{Choice, is_data, is_privileges, sections_of};
 use crate::data_only::{Begun, Decision};
+use crate::objects;
 use crate::params::{Params, RestoredTable};
 use crate::rights;
 use crate::units::{Unit, Work};
@@ -133,7 +134,8 @@ pub fn lay_out(
             .entries
             .iter()
             .copied()
-            .filter(|entry| !is_data(entry) && sections.get(&entry.dump_id) == Some(&section))
+            .filter(|entry| !is_data(entry) && !objects::belongs(entry))
+            .filter(|entry| sections.get(&entry.dump_id) == Some(&section))
             .map(|entry| part(entry, target, &attached))
             .collect::<Result<Vec<_>>>()
     };
@@ -153,6 +155,7 @@ pub fn lay_out(
         Some(decision) => layout.given(decision.begin(archive, choice)?),
         None => layout.loads()?,
     }
+    layout.objects()?;
     layout.keys(keys);
     layout.refreshes()?;
     let mut all = frontier(&layout.plan.units);
@@ -172,6 +175,11 @@ pub fn lay_out(
         .filter_map(|entry| rights::owner(entry))
         .partition(|part| is_event_trigger(part.entry));
     all = layout.chain("owners", owners, all);
+    let of_objects = choice.entries.iter().filter(|entry| entry.desc == "ACL" && objects::belongs(entry));
+    let mut granted = granted;
+    for entry in of_objects {
+        granted.push(part(entry, target, &attached)?);
+    }
     let granted = granted.into_iter().map(|part| rights::granted(part, &layout.entries)).collect();
     all = layout.chain("privileges", granted, all);
     // These fire on what makes others.
@@ -363,6 +371,30 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
+    /// The large objects, and their comments.
+    fn objects(&mut self) -> Result<()> {
+        let sources = objects::sources(self.archive, self.choice)?;
+        if sources.is_empty() {
+            return Ok(());
+        }
+        let (schema, name) = ("pg_catalog", "pg_largeobject");
+        let key = load_key(schema, name);
+        self.keys.insert(key.clone());
+        restored(&mut self.plan.tables, schema, name, &key);
+        let work = Work::LoadObjects(sources);
+        self.plan.units.push(Unit { key: key.clone(), after: self.last_before.clone(), work });
+        let choice = self.choice;
+        let mut comments = Vec::new();
+        for entry in choice.entries.iter().filter(|entry| entry.desc == "COMMENT" && objects::belongs(entry))
+        {
+            let part = part(entry, &TargetMemo::default(), &Attached::new())?;
+            // It goes with its object.
+            comments.push(Part { drops: Vec::new(), ..part });
+        }
+        self.chain("large-objects", comments, BTreeSet::from([key]));
+        Ok(())
+    }
+
     /// The tables that an entry is about: those that it depends on, or that what it depends on is about.
     fn tables_of(&self, entry: &Entry) -> BTreeSet<i32> {
         let mut tables = BTreeSet::new();
@@ -487,7 +519,8 @@ impl<'a> Layout<'a> {
             .filter_map(|id| self.entries.get(id))
             .filter_map(|entry| Some(sql::qualified(entry.namespace.as_deref()?, entry.tag.as_deref()?)))
             .collect();
-        let tables = self.plan.tables.iter().map(|table| sql::qualified(&table.schema, &table.name));
+        let tables = self.plan.tables.iter().filter(|table| table.schema != "pg_catalog");
+        let tables = tables.map(|table| sql::qualified(&table.schema, &table.name));
         let mut names: Vec<String> = tables.filter(|name| !above.contains(name)).collect();
         names.extend(
             self.choice

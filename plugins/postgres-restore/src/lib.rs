@@ -8,6 +8,7 @@ mod archive;
 mod choice;
 mod data_only;
 mod layout;
+mod objects;
 mod params;
 mod preflight;
 mod restore;

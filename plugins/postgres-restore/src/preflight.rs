@@ -36,6 +36,8 @@ pub fn target<H: Host>(
             let named = roles(&choice.entries, params.rights());
             let named = named.iter().map(|role| (role.as_str(), "the archive".to_owned()));
             findings.extend(target.missing_roles(named, params.missing_roles(), &facts, memo));
+            let objects = choice.entries.iter().any(|entry| entry.desc == "BLOBS");
+            findings.extend(target.large_objects(objects));
             if params.clean {
                 let there = Catalog::read(host, TARGET)?;
                 let cleaning =

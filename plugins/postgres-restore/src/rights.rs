@@ -11,6 +11,7 @@ use godwit_sdk::prelude::*;
 
 use crate::choice::is_privileges;
 use crate::layout::Part;
+use crate::objects;
 
 /// Puts other roles in the place of those that `roles` names, as owners, grantees and in policies; fails where it names one
 /// that the archive doesn't.
@@ -50,6 +51,13 @@ pub fn rename(entries: &mut [Entry], roles: &RoleMap) -> Result<()> {
 
 /// Gives what an entry makes to its owner.
 pub fn owner(entry: &Entry) -> Option<Part<'_>> {
+    if objects::are(entry) {
+        let owner = entry.owner.as_deref().filter(|owner| !owner.is_empty())?;
+        let give = |number: &str| format!("ALTER LARGE OBJECT {number} OWNER TO {}", ident(owner));
+        // They are gone when their transfer is taken back.
+        let statements = objects::numbers(entry).into_iter().map(give).collect();
+        return Some(Part { entry, statements, drops: Vec::new() });
+    }
     let alter = entry.alter_owner()?;
     let owner = entry.owner.as_deref()?;
     // A sequence that belongs to a column goes back with the table's owner, and refuses to go alone; any other is dropped.
@@ -68,6 +76,11 @@ pub fn granted<'a>(part: Part<'a>, made: &BTreeMap<i32, &Entry>) -> Part<'a> {
             || statement.starts_with("RESET SESSION AUTHORIZATION")
     };
     let statements: Vec<String> = part.statements.into_iter().filter(|s| !is_session(s)).collect();
+    let numbers = |id: i32| {
+        let entry = made.get(&id).filter(|entry| objects::are(entry))?;
+        Some(objects::numbers(entry).into_iter().map(str::to_owned).collect())
+    };
+    let statements = objects::for_each(part.entry, statements, numbers);
     let is_made = |id: &i32| made.get(id).is_some_and(|entry| entry.desc != "EXTENSION");
     let stays = part.entry.desc == "DEFAULT ACL"
         || !part.entry.dependencies.iter().any(is_made)
@@ -84,7 +97,7 @@ pub fn granted<'a>(part: Part<'a>, made: &BTreeMap<i32, &Entry>) -> Part<'a> {
 pub fn roles(entries: &[&Entry], rights: Rights) -> BTreeSet<String> {
     let mut roles = BTreeSet::new();
     for entry in entries {
-        if rights.owners && entry.alter_owner().is_some() {
+        if rights.owners && owner(entry).is_some() {
             roles.extend(entry.owner.clone());
         }
         if rights.privileges && is_privileges(entry) {

@@ -16,6 +16,7 @@ pub enum Work {
         /// The entries that the statements are of, each with its statements.
         entries: Vec<(String, Vec<String>)>,
     },
+    LoadObjects(Vec<ObjectsFile>),
     Load {
         rows: Rows,
         schema: String,
@@ -38,6 +39,7 @@ pub fn submit<H: Host>(host: &H, units: &[Unit]) -> Result<()> {
 fn effect<H: Host>(host: &H, unit: &Unit) -> Result<H::Effect> {
     let effect = match &unit.work {
         Work::Execute { request, .. } => host.execute(TARGET, &unit.key, request.clone())?,
+        Work::LoadObjects(sources) => host.load_objects(&unit.key, sources.clone(), TARGET)?,
         Work::Load { rows, schema, name, columns } => {
             let source =
                 RowsFile { slot: ARCHIVE.to_owned(), path: rows.path.clone(), compression: rows.compression };

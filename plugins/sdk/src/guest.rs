@@ -306,6 +306,15 @@ impl Host for GuestHost {
         made(archive::load(key, &source.into(), block, &sink.into()))
     }
 
+    fn load_objects(&self, key: &str, sources: Vec<ObjectsFile>, slot: &str) -> Result<GuestEffect> {
+        let block = |block: Block| archive::Block { dump_id: block.dump_id, offset: block.offset };
+        let sources: Vec<archive::ObjectsFile> = sources
+            .into_iter()
+            .map(|source| archive::ObjectsFile { file: source.file.into(), block: source.block.map(block) })
+            .collect();
+        made(archive::load_objects(key, &sources, slot))
+    }
+
     fn archive_blocks(&self, slot: &str, path: &str, start: u64) -> Result<Vec<Block>> {
         let blocks = archive::blocks(slot, path, start)?;
         Ok(blocks.into_iter().map(|block| Block { dump_id: block.dump_id, offset: block.offset }).collect())
@@ -581,16 +590,18 @@ impl From<CopyOptions> for postgres::CopyOptions {
 
 impl From<RowsFile> for archive::RowsFile {
     fn from(file: RowsFile) -> Self {
-        Self {
-            slot: file.slot,
-            path: file.path,
-            compression: match file.compression {
-                Compression::None => archive::Compression::None,
-                Compression::Gzip => archive::Compression::Gzip,
-                Compression::Lz4 => archive::Compression::Lz4,
-                Compression::Zstd => archive::Compression::Zstd,
-                Compression::Zlib => archive::Compression::Zlib,
-            },
+        Self { slot: file.slot, path: file.path, compression: file.compression.into() }
+    }
+}
+
+impl From<Compression> for archive::Compression {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::None => Self::None,
+            Compression::Gzip => Self::Gzip,
+            Compression::Lz4 => Self::Lz4,
+            Compression::Zstd => Self::Zstd,
+            Compression::Zlib => Self::Zlib,
         }
     }
 }
@@ -601,6 +612,11 @@ impl From<Piece> for archive::Piece {
             Piece::Text(bytes) => Self::Text(bytes),
             Piece::Dumped(path) => Self::Dumped(path),
             Piece::Block { path, dump_id } => Self::Block(archive::DumpedBlock { path, dump_id }),
+            Piece::Objects { path, dump_id } => Self::Objects(archive::DumpedBlock { path, dump_id }),
+            Piece::ObjectScript(path) => Self::ObjectScript(path),
+            Piece::ObjectFiles { path, compression } => {
+                Self::ObjectFiles(archive::DumpedObjects { path, compression: compression.into() })
+            }
         }
     }
 }

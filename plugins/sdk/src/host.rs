@@ -72,6 +72,8 @@ pub trait Host {
         block: Option<Block>,
         sink: Table,
     ) -> Result<Self::Effect>;
+    /// See `archive.load-objects` in the WIT.
+    fn load_objects(&self, key: &str, sources: Vec<ObjectsFile>, slot: &str) -> Result<Self::Effect>;
     /// The data blocks of a file of the custom format, from `start` on.
     fn archive_blocks(&self, slot: &str, path: &str, start: u64) -> Result<Vec<Block>>;
     /// See `archive.seal` in the WIT.

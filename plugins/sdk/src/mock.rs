@@ -38,6 +38,7 @@ pub enum Request {
     CreateDatabase { slot: String, options: DatabaseOptions },
     DumpTable { source: Table, sink: RowsFile, options: CopyOptions },
     LoadTable { source: RowsFile, block: Option<Block>, sink: Table },
+    LoadObjects { sources: Vec<ObjectsFile>, slot: String },
     SealArchive { slot: String, path: String, pieces: Vec<Piece> },
     CopyObject { source: Location, sink: Location, size: u64, etag: String, copy: ObjectCopy },
     CopyVersions { source: Location, sink: Location, versions: Vec<VersionCopy>, tags: bool },

@@ -219,6 +219,13 @@ pub struct Block {
     pub offset: u64,
 }
 
+/// `archive.objects-file` of the WIT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ObjectsFile {
+    pub file: RowsFile,
+    pub block: Option<Block>,
+}
+
 /// A piece of a sealed file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Piece {
@@ -230,6 +237,18 @@ pub enum Piece {
         path: String,
         dump_id: i32,
     },
+    /// Dumped large objects as a block of the custom format.
+    Objects {
+        path: String,
+        dump_id: i32,
+    },
+    /// Dumped large objects as statements.
+    ObjectScript(String),
+    /// Dumped large objects as files of their own.
+    ObjectFiles {
+        path: String,
+        compression: Compression,
+    },
 }
 
 /// Bytes of a chunk of [`Piece::Block`].
@@ -239,6 +258,11 @@ pub const BLOCK_CHUNK: u64 = 65536;
 pub fn block_size(size: u64) -> u64 {
     const NUMBER: u64 = 5;
     1 + NUMBER + size + size.div_ceil(BLOCK_CHUNK) * NUMBER + NUMBER
+}
+
+/// Bytes that dumped large objects of `size` bytes take as a block.
+pub fn objects_block_size(size: u64) -> u64 {
+    1 + 5 + size
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

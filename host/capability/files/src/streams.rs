@@ -37,16 +37,22 @@ impl Folder {
     }
 
     fn commit(&self, path: &str, tag: &str) -> Result<()> {
+        self.link(path, tag, false)?;
+        let at = self.resolve(path)?;
+        self.sync(&at).map_err(|e| io_error(&e, format!("writing `{path}` in folder `{}`", self.shown())))
+    }
+
+    fn link(&self, path: &str, tag: &str, replace: bool) -> Result<()> {
         let at = self.resolve(path)?;
         let temporary = temporary(&at, tag);
-        let done = self
-            .dir()
-            .open(&temporary)
-            .and_then(|file| file.sync_all())
+        let synced = self.dir().open(&temporary).and_then(|file| file.sync_all());
+        let done = match replace {
+            true => synced.and_then(|()| self.dir().rename(&temporary, self.dir(), &at)),
             // A link, unlike a rename, takes nobody's place.
-            .and_then(|()| self.dir().hard_link(&temporary, self.dir(), &at))
-            .and_then(|()| self.dir().remove_file(&temporary))
-            .and_then(|()| self.sync(&at));
+            false => synced
+                .and_then(|()| self.dir().hard_link(&temporary, self.dir(), &at))
+                .and_then(|()| self.dir().remove_file(&temporary)),
+        };
         done.map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => Error::conflict(format!(
                 "`{path}` in folder `{}` appeared while it was being written: somebody else writes there",
@@ -85,6 +91,10 @@ impl FileStreams for Files {
 
     fn commit(&self, grant: &Grant, path: &str, tag: &str) -> Result<()> {
         self.inner.open(grant)?.commit(path, tag)
+    }
+
+    fn link(&self, grant: &Grant, path: &str, tag: &str, replace: bool) -> Result<()> {
+        self.inner.open(grant)?.link(path, tag, replace)
     }
 
     fn digest(&self, grant: &Grant, path: &str) -> Result<Option<Digest>> {

@@ -7,6 +7,7 @@ mod codec;
 mod custom;
 mod dump;
 mod load;
+mod objects;
 mod seal;
 
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use serde::{Deserialize, Serialize};
 pub use custom::blocks;
 pub use dump::{Dump, observe as observe_dump};
 pub use load::Load;
-pub use seal::{Seal, observe as observe_seal};
+pub use objects::tag_of_files;
+pub use seal::{Seal, beside as beside_seal, digest as seal_digest, observe as observe_seal};
 
 /// What was at a file's place: `Preparation.before` of what makes one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +83,7 @@ pub struct FilePlace {
 
 impl FilePlace {
     /// Another path behind the same grant.
-    fn beside(&self, path: &str) -> Self {
+    pub fn beside(&self, path: &str) -> Self {
         Self { path: path.to_owned(), ..self.clone() }
     }
 
@@ -98,13 +100,6 @@ impl FilePlace {
 
     pub async fn digest(&self) -> Result<Option<Digest>> {
         self.blocking(|files, grant, path| files.digest(grant, path)).await
-    }
-
-    /// The digest of a file that an effect has made.
-    async fn made(&self) -> Result<Digest> {
-        self.digest()
-            .await?
-            .ok_or_else(|| Error::missing(format!("there is no file `{}` any more", self.path)))
     }
 
     /// Removes the file, what attempts to make it left, and the folders made for it that are empty now.

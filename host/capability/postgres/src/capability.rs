@@ -27,7 +27,7 @@ use crate::pool::{Key, Server};
 use crate::reads::Opening;
 use crate::snapshot::{Leader, Leaders, Succession};
 use crate::undo::{Planner, Request};
-use crate::{frozen, gate, orphans, reads, resume, waits};
+use crate::{frozen, gate, large_objects, orphans, reads, resume, waits};
 
 /// Databases of PostgreSQL servers, 12 and newer.
 pub struct Postgres {
@@ -358,10 +358,17 @@ impl Capability for Postgres {
             Action::LoadTable(request) => &request.sink,
             Action::DumpTable(request) => {
                 let file = self.file(scope, &request.sink.slot, &request.sink.path)?;
-                return archive::observe_dump(&file, request.sink.compression, performed).await;
+                return archive::observe_dump(
+                    &file,
+                    request.sink.compression,
+                    large_objects::are_in(&request.source),
+                    performed,
+                )
+                .await;
             }
             Action::SealArchive(request) => {
-                return archive::observe_seal(&self.file(scope, &request.slot, &request.path)?).await;
+                return archive::observe_seal(&self.file(scope, &request.slot, &request.path)?, request)
+                    .await;
             }
             _ => {
                 return Err(Error::invalid(format!("effect `{}` moves no rows", performed.effect.key))
@@ -394,7 +401,7 @@ impl Capability for Postgres {
     ) -> Result<Json> {
         let request = Request::read(&action.request)?;
         let place = match &request {
-            Request::RemoveFile { slot, path, before, sha256 } => {
+            Request::RemoveFile { slot, path, before, sha256, seal } => {
                 let file = self.file(scope, slot, path)?;
                 return crate::undo::remove_file(
                     &file,
@@ -402,7 +409,9 @@ impl Capability for Postgres {
                     action,
                     before,
                     sha256.as_ref(),
-                    discard,
+                    seal.as_ref(),
+                    // Of several files some are gone by then.
+                    discard || resumed && seal.is_some(),
                 )
                 .await;
             }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use godwit_model::capability::{Performed, StepScope, UndoAction};
-use godwit_model::effect::{Action, CopyTable, LoadTable};
+use godwit_model::effect::{Action, CopyTable, LoadTable, SealArchive};
 use godwit_model::{Digest, EffectKey, Error, Json, Result, RunId, SlotName, StepId};
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{Before, FilePlace, Written};
+use crate::archive::{self, Before, FilePlace, Written};
 use crate::copy::{Fingerprint as Copied, PartDone};
 use crate::emptying::{self, Filled};
 use crate::execute::{self, UndoSql};
@@ -42,6 +42,9 @@ pub enum Request {
         before: Before,
         /// What the run left there, where that is known.
         sha256: Option<Digest>,
+        /// What made it, where that made files beside it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seal: Option<SealArchive>,
     },
 }
 
@@ -140,8 +143,11 @@ impl<'a> Planner<'a> {
         let run = run_of(performed);
         let slot = performed.effect.action.sink().clone();
         match &performed.effect.action {
-            Action::DumpTable(request) => return self.made(performed, slot, &request.sink.path).await,
-            Action::SealArchive(request) => return self.made(performed, slot, &request.path).await,
+            Action::DumpTable(request) => return self.made(performed, slot, &request.sink.path, None).await,
+            Action::SealArchive(request) => {
+                let seal = request.object_files().is_some().then(|| request.clone());
+                return self.made(performed, slot, &request.path, seal).await;
+            }
             _ => {}
         }
         let place = (self.place)(&slot)?;
@@ -252,11 +258,17 @@ impl<'a> Planner<'a> {
     }
 
     /// A file that an effect has made, wholly or in part.
-    async fn made(&mut self, performed: &Performed, slot: SlotName, path: &str) -> Result<()> {
+    async fn made(
+        &mut self,
+        performed: &Performed,
+        slot: SlotName,
+        path: &str,
+        seal: Option<SealArchive>,
+    ) -> Result<()> {
         let key = &performed.effect.key;
         let before = Before::read(&performed.preparation.before)?;
         let written = Written::of(performed)?.map(|written| written.sha256);
-        let there = (self.file)(&slot, path)?.digest().await?;
+        let there = there(&(self.file)(&slot, path)?, seal.as_ref()).await?;
         let changed = match (&written, &there) {
             // It went into a sealed file, or somebody has removed it.
             (Some(_), None) => return Ok(()),
@@ -274,7 +286,8 @@ impl<'a> Planner<'a> {
             irreversible: None,
             changed,
             details: Vec::new(),
-            request: Request::RemoveFile { slot, path: path.to_owned(), before, sha256: written }.json()?,
+            request: Request::RemoveFile { slot, path: path.to_owned(), before, sha256: written, seal }
+                .json()?,
         }));
         Ok(())
     }
@@ -394,17 +407,32 @@ pub async fn remove_file(
     action: &UndoAction,
     before: &Before,
     sha256: Option<&Digest>,
+    seal: Option<&SealArchive>,
     discard: bool,
 ) -> Result<Json> {
-    if let Some(there) = file.digest().await?
+    if let Some(there) = there(file, seal).await?
         && !discard
         && sha256 != Some(&there)
     {
         return Err(Error::conflict(format!("`{}` isn't what the run left there", file.path))
             .hint(format!("look at it, then allow it by `--discard-later-changes {step}/{}`", action.key)));
     }
+    if let Some(seal) = seal {
+        let unfinished = Before { tag: archive::tag_of_files(&before.tag), folders: Vec::new() };
+        for path in archive::beside_seal(file, seal).await? {
+            file.beside(&path).remove(unfinished.clone()).await?;
+        }
+    }
     file.remove(before.clone()).await?;
     Ok(serde_json::json!({ "deleted": file.path }))
+}
+
+/// The digest of a file, and of those that sealing made beside it.
+async fn there(file: &FilePlace, seal: Option<&SealArchive>) -> Result<Option<Digest>> {
+    match seal {
+        Some(seal) => Ok(archive::seal_digest(file, seal).await?.map(|(digest, _)| digest)),
+        None => file.digest().await,
+    }
 }
 
 /// Performs an action in a database; the place's markers are prepared for the undo's run, except to drop a database.

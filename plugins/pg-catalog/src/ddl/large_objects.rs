@@ -4,7 +4,7 @@ use crate::ddl::comment;
 use crate::ddl::privileges::{Subject, difference, restrict};
 use crate::graph::{Builder, Node};
 use crate::kind::Kind;
-use crate::rows::Granted;
+use crate::rows::{Granted, LargeObjectGroup};
 use crate::sql::ident;
 
 impl Builder<'_> {
@@ -22,27 +22,39 @@ impl Builder<'_> {
                 node.roles.push(owner.clone());
                 node.member_of = Some(owner.clone());
             }
-            if let Some(usual) = &group.usual {
-                // Without owners, the connection's user owns everything, and has all privileges.
-                let of = |entries: &[Granted]| -> Vec<Granted> {
-                    let kept = entries
-                        .iter()
-                        .filter(|(grantee, ..)| group.owner.is_some() || *grantee != group.role);
-                    kept.cloned().collect()
-                };
+            node.create.extend(group.privileges(&all.join(", ")));
+            if group.usual.is_some() {
                 let granted = group.granted.as_deref().unwrap_or_default();
-                let object = format!("LARGE OBJECT {}", all.join(", "));
-                let subject = Subject { before: "", column: "", object: &object };
-                node.create.extend(difference(&of(granted), &of(usual), &subject).0);
                 restrict(&mut node, granted.iter().filter(|(grantee, ..)| *grantee != group.role));
             }
             for oid in &all {
-                node.create.extend(comment(&format!("LARGE OBJECT {oid}"), group.comment.as_deref()));
+                node.create.extend(group.comment_on(oid));
             }
             if !node.create.is_empty() {
                 self.add_part(node);
             }
         }
+    }
+}
+
+impl LargeObjectGroup {
+    /// What is granted on some of them, by their numbers.
+    pub fn privileges(&self, oids: &str) -> Vec<String> {
+        let Some(usual) = &self.usual else { return Vec::new() };
+        // Without owners, the connection's user owns everything, and has all privileges.
+        let of = |entries: &[Granted]| -> Vec<Granted> {
+            let kept = entries.iter().filter(|(grantee, ..)| self.owner.is_some() || *grantee != self.role);
+            kept.cloned().collect()
+        };
+        let granted = self.granted.as_deref().unwrap_or_default();
+        let object = format!("LARGE OBJECT {oids}");
+        let subject = Subject { before: "", column: "", object: &object };
+        difference(&of(granted), &of(usual), &subject).0
+    }
+
+    /// The statement that says what its comment says.
+    pub fn comment_on(&self, oid: &str) -> Option<String> {
+        comment(&format!("LARGE OBJECT {oid}"), self.comment.as_deref())
     }
 }
 

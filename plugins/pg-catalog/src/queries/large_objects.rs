@@ -10,6 +10,14 @@ pub fn count() -> String {
         .to_owned()
 }
 
+/// The numbers of all, in their order, some to a row.
+pub fn numbers() -> String {
+    "SELECT json_agg(n.oid::int8 ORDER BY n.oid) AS oids FROM (SELECT m.oid, \
+       (row_number() OVER (ORDER BY m.oid) - 1) / 1000 AS batch FROM pg_largeobject_metadata m) n \
+     GROUP BY n.batch ORDER BY n.batch"
+        .to_owned()
+}
+
 /// Those that statements of their own are about, in groups with the same owner, privileges and comment.
 pub fn groups(rights: Rights) -> String {
     let owner = if rights.owners { "r.rolname" } else { "NULL::name" };

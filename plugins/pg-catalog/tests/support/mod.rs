@@ -539,6 +539,10 @@ impl Host for NativeHost {
         not_here("archive")
     }
 
+    fn load_objects(&self, _: &str, _: Vec<ObjectsFile>, _: &str) -> Result<NativeEffect> {
+        not_here("archive")
+    }
+
     fn archive_blocks(&self, _: &str, _: &str, _: u64) -> Result<Vec<Block>> {
         not_here("archive")
     }

@@ -200,7 +200,11 @@ impl World {
                 for piece in pieces {
                     match piece {
                         Piece::Text(text) => whole.extend_from_slice(text),
-                        Piece::Dumped(path) | Piece::Block { path, .. } => {
+                        Piece::Dumped(path)
+                        | Piece::Block { path, .. }
+                        | Piece::Objects { path, .. }
+                        | Piece::ObjectScript(path)
+                        | Piece::ObjectFiles { path, .. } => {
                             whole.extend(self.files.remove(&(slot.clone(), path.clone())).ok_or_else(
                                 || Error::Missing(format!("there is no file `{path}` in slot `{slot}`")),
                             )?);
@@ -211,6 +215,11 @@ impl World {
             }
             Request::LoadTable { source, .. } => {
                 self.read(&source.slot, &source.path)?;
+            }
+            Request::LoadObjects { sources, .. } => {
+                for source in sources {
+                    self.read(&source.file.slot, &source.file.path)?;
+                }
             }
             Request::Execute { .. }
             | Request::CopyTable { .. }
@@ -492,6 +501,15 @@ impl Host for MockHost {
         let slots = [(source.slot.clone(), false), (sink.slot.clone(), true)];
         let slots = slots.each_ref().map(|(slot, write)| (slot.as_str(), *write));
         self.effect(&slots, key, Request::LoadTable { source, block, sink })
+    }
+
+    fn load_objects(&self, key: &str, sources: Vec<ObjectsFile>, slot: &str) -> Result<MockEffect> {
+        let mut slots: Vec<(String, bool)> =
+            sources.iter().map(|source| (source.file.slot.clone(), false)).collect();
+        slots.push((slot.to_owned(), true));
+        let slots: Vec<(&str, bool)> = slots.iter().map(|(slot, write)| (slot.as_str(), *write)).collect();
+        let slot = slot.to_owned();
+        self.effect(&slots, key, Request::LoadObjects { sources, slot })
     }
 
     fn archive_blocks(&self, slot: &str, path: &str, start: u64) -> Result<Vec<Block>> {

@@ -14,14 +14,14 @@ use super::{FilePlace, io_error};
 /// The byte that a block of rows begins with (`BLK_DATA`).
 const DATA: u8 = 1;
 /// That of a block of large objects (`BLK_BLOBS`).
-const BLOBS: u8 = 3;
+pub const BLOBS: u8 = 3;
 /// `archCustom`.
 const CUSTOM: u8 = 1;
 /// More blocks than any archive has tables.
 const MOST_BLOCKS: usize = 10_000_000;
 
 /// A file of the custom format.
-struct Archive {
+pub struct Archive {
     file: BufReader<File>,
     /// Bytes of an integer, without its sign.
     int_size: usize,
@@ -53,6 +53,49 @@ impl Archive {
         Ok(archive)
     }
 
+    /// A file of large objects that is no archive yet: see [`super::objects`].
+    pub fn headless(file: File, what: &str) -> Self {
+        Self { file: BufReader::with_capacity(1 << 16, file), int_size: 4, what: what.to_owned() }
+    }
+
+    /// Opens a block of large objects, up to the first of them.
+    pub fn open_objects(file: File, block: Block, what: &str) -> Result<Self> {
+        let mut archive = Self::open(file, what.to_owned())?;
+        archive.begin(block, BLOBS, "block of large objects")?;
+        Ok(archive)
+    }
+
+    /// Goes to a block, which has to be what it is said to be.
+    fn begin(&mut self, block: Block, kind: u8, name: &str) -> Result<()> {
+        self.seek(SeekFrom::Start(block.offset))?;
+        if (self.byte()?, self.int()?) == (kind, block.dump_id) {
+            return Ok(());
+        }
+        Err(Error::failed(format!(
+            "{}: at offset {} there is no {name} of entry {}",
+            self.what, block.offset, block.dump_id
+        ))
+        .hint("the archive is damaged; make it anew"))
+    }
+
+    /// Reads bytes of a list of chunks; `left` of the present one.
+    pub fn read_chunked(&mut self, left: &mut u64, ended: &mut bool, to: &mut [u8]) -> io::Result<usize> {
+        if *left == 0 && !*ended {
+            *left = self.chunk().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.message))?;
+            *ended = *left == 0;
+        }
+        if *ended || to.is_empty() {
+            return Ok(0);
+        }
+        let most = usize::try_from(*left).map_or(to.len(), |left| left.min(to.len()));
+        let read = self.file.read(&mut to[..most])?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        *left -= read as u64;
+        Ok(read)
+    }
+
     fn fill(&mut self, to: &mut [u8]) -> Result<()> {
         self.file.read_exact(to).map_err(|e| io_error(&self.what, &e))
     }
@@ -63,7 +106,7 @@ impl Archive {
     }
 
     /// A sign and the bytes of a number, the lowest first.
-    fn int(&mut self) -> Result<i32> {
+    pub fn int(&mut self) -> Result<i32> {
         let negative = self.byte()? != 0;
         let mut bytes = [0; 8];
         let size = self.int_size;
@@ -107,6 +150,7 @@ pub async fn blocks(place: &FilePlace, start: u64) -> Result<Vec<Block>> {
                 match kind {
                     DATA => blocks.push(Block { dump_id, offset }),
                     BLOBS => {
+                        blocks.push(Block { dump_id, offset });
                         // Each large object is a list of chunks of its own; 0 instead of an object's number ends it.
                         while archive.int()? != 0 {
                             pass(&mut archive, size)?;
@@ -142,22 +186,24 @@ fn pass(archive: &mut Archive, size: u64) -> Result<u64> {
 }
 
 /// Bytes of a chunk that is written; pg_restore holds one at a time.
-const CHUNK: usize = 65536;
+pub const CHUNK: usize = 65536;
+
+/// A sign and four bytes.
+pub fn write_number(value: i32, to: &mut impl Write) -> io::Result<()> {
+    let [a, b, c, d] = value.unsigned_abs().to_le_bytes();
+    to.write_all(&[u8::from(value < 0), a, b, c, d])
+}
 
 /// Writes what a file holds as a data block, with numbers of four bytes; see `archive.piece` in the WIT.
 pub fn write_block(mut from: impl Read, dump_id: i32, to: &mut impl Write) -> io::Result<()> {
-    let number = |value: i32| {
-        let [a, b, c, d] = value.unsigned_abs().to_le_bytes();
-        [u8::from(value < 0), a, b, c, d]
-    };
     to.write_all(&[DATA])?;
-    to.write_all(&number(dump_id))?;
+    write_number(dump_id, to)?;
     let mut chunk = Vec::with_capacity(CHUNK);
     loop {
         chunk.clear();
         let length = from.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
         // A chunk of no bytes is the end of the block.
-        to.write_all(&number(length as i32))?;
+        write_number(length as i32, to)?;
         if length == 0 {
             return Ok(());
         }
@@ -177,35 +223,13 @@ impl BlockReader {
     /// Opens a block; it has to be a data block of the entry that it is said to be of.
     pub fn open(file: File, block: Block, what: &str) -> Result<Self> {
         let mut archive = Archive::open(file, what.to_owned())?;
-        archive.seek(SeekFrom::Start(block.offset))?;
-        let (kind, dump_id) = (archive.byte()?, archive.int()?);
-        if (kind, dump_id) != (DATA, block.dump_id) {
-            return Err(Error::failed(format!(
-                "{what}: at offset {} there is no data block of entry {}",
-                block.offset, block.dump_id
-            ))
-            .hint("the archive is damaged; make it anew"));
-        }
+        archive.begin(block, DATA, "data block")?;
         Ok(Self { archive, left: 0, ended: false })
     }
 }
 
 impl Read for BlockReader {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 && !self.ended {
-            self.left =
-                self.archive.chunk().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.message))?;
-            self.ended = self.left == 0;
-        }
-        if self.ended || to.is_empty() {
-            return Ok(0);
-        }
-        let most = usize::try_from(self.left).map_or(to.len(), |left| left.min(to.len()));
-        let read = self.archive.file.read(&mut to[..most])?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.left -= read as u64;
-        Ok(read)
+        self.archive.read_chunked(&mut self.left, &mut self.ended, to)
     }
 }

@@ -14,13 +14,14 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::codec::{self, Encoder};
-use super::{Before, FilePlace, Written, io_error};
+use super::{Before, FilePlace, Written, io_error, objects};
 use crate::catalog::Table;
 use crate::copy::ROOT;
 use crate::digest::{Format, RowFold, RowSum};
 use crate::errors::Failure;
 use crate::frozen;
 use crate::gate;
+use crate::large_objects;
 use crate::place::Place;
 use crate::quote::{idents, qualified};
 use crate::snapshot::Leader;
@@ -130,6 +131,8 @@ impl Dump<'_> {
         let label = self.request.source.label();
         let columns = self.table.pick(&self.request.source.columns, &label)?;
         let select = self.select()?;
+        let objects = large_objects::are_in(&self.request.source);
+        let page = self.table.block / 4;
         let pipes = match self.scope.transforms.applies(&label) {
             true => {
                 let shape = transfer::shape(&self.request.source, self.table, &columns);
@@ -143,7 +146,10 @@ impl Dump<'_> {
         let file = self.sink.blocking(move |files, grant, path| files.begin(grant, path, &tag)).await?;
         let (sink, arrived) = mpsc::channel(AHEAD);
         let (path, compression) = (self.sink.path.clone(), self.request.sink.compression);
-        let writer = tokio::task::spawn_blocking(move || pack(file, &path, compression, arrived));
+        let writer = tokio::task::spawn_blocking(move || match objects {
+            true => objects::pack(file, &path, compression, page, arrived).map(|(all, sum)| (all, Some(sum))),
+            false => pack(file, &path, compression, arrived).map(|all| (all, None)),
+        });
         let counter = Counter { progress: self.scope.progress.as_ref(), label: &label };
         let max_row = if pipes.is_empty() { MAX_ROW } else { MAX_TRANSFORMED_ROW };
         let rows = Rows { wire: &mut source, max_row };
@@ -158,9 +164,9 @@ impl Dump<'_> {
         let packed = match (written, moved) {
             (Err(error), _) => return Err(error),
             (Ok(_), Err(failure)) => return Err(failure.into()),
-            (Ok(packed), Ok(sum)) => Noted {
+            (Ok((packed, written)), Ok(sum)) => Noted {
                 written: Written { sha256: packed.sha256, generation: self.leader.generation },
-                sum,
+                sum: written.unwrap_or(sum),
                 file_bytes: packed.bytes,
             },
         };
@@ -182,6 +188,14 @@ impl Dump<'_> {
 
     fn select(&self) -> Result<String> {
         let source = &self.request.source;
+        if large_objects::are_in(source) {
+            // The bytes of an object are written in one go.
+            return Ok(format!(
+                "SELECT {} FROM {} ORDER BY loid, pageno",
+                idents(source.columns.iter().map(String::as_str)),
+                large_objects::ROWS
+            ));
+        }
         let only = if self.request.only && self.table.kind != "p" { "ONLY " } else { "" };
         let mut sql = format!(
             "SELECT {} FROM {only}{}",
@@ -206,7 +220,7 @@ struct Noted {
 }
 
 /// What goes to the writer's thread.
-enum Packet {
+pub enum Packet {
     Rows(Bytes),
     /// The rows are complete: without it, nothing is.
     End,
@@ -280,7 +294,12 @@ fn pack(
 }
 
 /// Folds what the file holds now.
-pub async fn observe(place: &FilePlace, compression: Compression, performed: &Performed) -> Result<Evidence> {
+pub async fn observe(
+    place: &FilePlace,
+    compression: Compression,
+    of_objects: bool,
+    performed: &Performed,
+) -> Result<Evidence> {
     if Written::of(performed)?.is_none() {
         return Err(Error::conflict(format!(
             "effect `{}` isn't done: there is nothing to compare",
@@ -289,17 +308,22 @@ pub async fn observe(place: &FilePlace, compression: Compression, performed: &Pe
     }
     place
         .blocking(move |files, grant, path| {
+            let mut fold = RowFold::new(Format::Text);
+            let mut fold_rows = |rows: Bytes| {
+                rows.split_inclusive(|byte| *byte == b'\n').for_each(|row| fold.frame(row));
+                true
+            };
+            if of_objects {
+                let kind = objects::SourceKind::Dumped;
+                let source = objects::Source { path: path.to_owned(), compression, kind };
+                objects::read_rows(files, grant, &source, objects::PAGE, fold_rows)?;
+                return Ok(fold.total().evidence());
+            }
             let what = format!("`{path}`");
             let file = files.open(grant, path)?;
             let from = codec::decoder(compression, false, io::BufReader::with_capacity(BUFFER, file))
                 .map_err(|e| io_error(&what, &e))?;
-            let mut fold = RowFold::new(Format::Text);
-            codec::read_rows(from, &what, MAX_ROW, |chunk| {
-                for row in chunk.split_inclusive(|byte| *byte == b'\n') {
-                    fold.frame(row);
-                }
-                true
-            })?;
+            codec::read_rows(from, &what, MAX_ROW, &mut fold_rows)?;
             Ok(fold.total().evidence())
         })
         .await

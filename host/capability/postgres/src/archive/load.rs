@@ -13,12 +13,13 @@ use tokio::sync::mpsc;
 
 use super::custom::BlockReader;
 use super::dump::MAX_ROW;
-use super::{FilePlace, codec, io_error};
+use super::{FilePlace, codec, io_error, objects};
 use crate::catalog::Table;
 use crate::copy::{Fingerprint, Landing, PartDone, ROOT};
 use crate::digest::Format;
 use crate::emptying::Filled;
 use crate::errors::Failure;
+use crate::large_objects;
 use crate::marker::{self, Marker};
 use crate::place::Place;
 use crate::transfer::{self, Counter, Lines, MAX_TRANSFORMED_ROW, TextSource};
@@ -147,13 +148,47 @@ impl Load<'_> {
             false => Vec::new(),
         };
         let max_row = if pipes.is_empty() { MAX_ROW } else { MAX_TRANSFORMED_ROW };
-        let source = self.read(max_row);
+        if found_rows && large_objects::are_in(&self.request.sink) {
+            return Err(large_objects::in_the_way(&self.sink.identity()));
+        }
+        let source = match large_objects::are_in(&self.request.sink) {
+            true => self.read_objects(table.block),
+            false => self.read(max_row),
+        };
         let counter = Counter { progress: self.scope.progress.as_ref(), label: &label };
         let sum = transfer::text(source, Lines::new(&mut sink), pipes, &counter).await?;
         let done = PartDone { sum, generation: 0, found_rows, xid: 0 };
         let done = landing.finish(&mut sink, &marker, done).await?;
         sink.keep();
         Ok(done)
+    }
+
+    /// Reads large objects on a thread of their own, as rows with pages of the sink's size.
+    fn read_objects(&self, block: u64) -> FileSource {
+        let (send, arrived) = mpsc::channel(AHEAD);
+        let place = self.source.clone();
+        let sources: Vec<objects::Source> = self
+            .request
+            .sources()
+            .map(|(file, block)| objects::Source {
+                path: file.path.clone(),
+                compression: file.compression,
+                kind: block.map_or(objects::SourceKind::Files, objects::SourceKind::Block),
+            })
+            .collect();
+        let page = usize::try_from(block / 4).unwrap_or(objects::PAGE).max(1);
+        tokio::task::spawn_blocking(move || {
+            let unpack = || -> Result<()> {
+                let (files, grant) = (place.files.as_ref(), &place.grant);
+                sources.iter().try_for_each(|source| {
+                    objects::read_rows(files, grant, source, page, |rows| {
+                        send.blocking_send(Ok(Some(rows))).is_ok()
+                    })
+                })
+            };
+            let _ = send.blocking_send(unpack().map(|()| None));
+        });
+        FileSource { arrived, ended: false }
     }
 
     /// Reads the rows on a thread of their own.

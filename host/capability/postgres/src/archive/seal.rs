@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use godwit_model::capability::{Ledger, StepScope};
 use godwit_model::effect::{Class, Done, Effect, Evidence, Piece, Preparation, SealArchive};
-use godwit_model::{Error, Result};
+use godwit_model::{Digest, Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::dump::Counting;
-use super::{Before, FilePlace, Written, custom, io_error};
+use super::{Before, FilePlace, Written, custom, io_error, objects};
 
 const BUFFER: usize = 1 << 18;
 
@@ -51,7 +51,7 @@ impl Seal<'_> {
 
     pub async fn perform(&self, preparation: &Preparation, ledger: &dyn Ledger) -> Result<Done> {
         let before = Before::read(&preparation.before)?;
-        let noted = match self.sink.digest().await? {
+        let noted = match digest(&self.sink, self.request).await?.map(|(digest, _)| digest) {
             Some(there) => {
                 let noted: Option<Noted> = match ledger.get("written").await? {
                     Some(json) => Some(serde_json::from_value(json).map_err(|e| {
@@ -62,7 +62,12 @@ impl Seal<'_> {
                 noted.filter(|noted| noted.written.sha256 == there).ok_or_else(|| self.sink.taken())?
             }
             None => {
-                let noted = self.write(&before).await?;
+                // An attempt that was cut off has made files of its own beside the one that comes last.
+                let begun = ledger.get("begun").await?.is_some();
+                if self.request.object_files().is_some() && !begun {
+                    ledger.set("begun", json!(true)).await?;
+                }
+                let noted = self.write(&before, begun).await?;
                 let json = serde_json::to_value(&noted).map_err(|e| Error::host(e.to_string()))?;
                 ledger.set("written", json).await?;
                 self.sink.commit(&before.tag).await?;
@@ -88,18 +93,23 @@ impl Seal<'_> {
 
     fn dumped(&self) -> impl Iterator<Item = &str> {
         self.request.pieces.iter().filter_map(|piece| match piece {
-            Piece::Dumped { path } | Piece::Block { path, .. } => Some(path.as_str()),
+            Piece::Dumped { path }
+            | Piece::Block { path, .. }
+            | Piece::Objects { path, .. }
+            | Piece::ObjectScript { path }
+            | Piece::ObjectFiles { path, .. } => Some(path.as_str()),
             Piece::Text { .. } => None,
         })
     }
 
-    async fn write(&self, before: &Before) -> Result<Noted> {
+    async fn write(&self, before: &Before, begun: bool) -> Result<Noted> {
         let (pieces, tag) = (self.request.pieces.clone(), before.tag.clone());
         self.sink
             .blocking(move |files, grant, path| {
                 let failed = |e: io::Error| io_error(&format!("writing `{path}`"), &e);
                 let file = files.begin(grant, path, &tag)?;
                 let mut to = io::BufWriter::with_capacity(BUFFER, Counting::new(file));
+                let mut listed = None;
                 for piece in &pieces {
                     match piece {
                         Piece::Text { bytes } => to.write_all(bytes).map_err(failed)?,
@@ -111,24 +121,59 @@ impl Seal<'_> {
                             custom::write_block(files.open(grant, path)?, *dump_id, &mut to)
                                 .map_err(failed)?;
                         }
+                        Piece::Objects { path, dump_id } => {
+                            let mut from = files.open(grant, path)?;
+                            objects::write_block(&mut from, *dump_id, &mut to).map_err(failed)?;
+                        }
+                        Piece::ObjectScript { path } => {
+                            objects::write_script(files.open(grant, path)?, &format!("`{path}`"), &mut to)?;
+                        }
+                        Piece::ObjectFiles { path: dumped, compression } => {
+                            let dumped = (dumped.as_str(), *compression);
+                            let (list, made) = objects::write_files(files, grant, dumped, path, &tag, begun)?;
+                            to.write_all(list.as_bytes()).map_err(failed)?;
+                            listed = Some(made);
+                        }
                     }
                 }
                 let to = to.into_inner().map_err(|e| failed(e.into_error()))?;
                 let packed = to.end();
-                Ok(Noted { written: Written { sha256: packed.sha256, generation: 0 }, bytes: packed.bytes })
+                let (sha256, bytes) = match listed {
+                    Some(made) => objects::with_files(files, grant, &packed.sha256, packed.bytes, &made)?,
+                    None => (packed.sha256, packed.bytes),
+                };
+                Ok(Noted { written: Written { sha256, generation: 0 }, bytes })
             })
             .await
     }
 }
 
-/// What the sealed file holds now.
-pub async fn observe(place: &FilePlace) -> Result<Evidence> {
-    let sha256 = place.made().await?;
-    let bytes = place
-        .blocking(|files, grant, path| {
-            let metadata = files.open(grant, path)?.metadata();
-            metadata.map(|metadata| metadata.len()).map_err(|e| io_error(&format!("`{path}`"), &e))
-        })
-        .await?;
+/// What the sealed file holds now, with the files that it lists.
+pub async fn observe(place: &FilePlace, request: &SealArchive) -> Result<Evidence> {
+    let there = digest(place, request).await?;
+    let (sha256, bytes) =
+        there.ok_or_else(|| Error::missing(format!("there is no file `{}` any more", place.path)))?;
     Ok(Evidence { items: 1, bytes, digest: format!("sha256:{sha256}") })
+}
+
+/// Digest and bytes of what sealing makes; `None` where it isn't there.
+pub async fn digest(place: &FilePlace, request: &SealArchive) -> Result<Option<(Digest, u64)>> {
+    let compression = request.object_files().map(|(_, compression)| compression);
+    place
+        .blocking(move |files, grant, path| {
+            if let Some(compression) = compression {
+                return objects::digest(files, grant, compression, path);
+            }
+            let Some(digest) = files.digest(grant, path)? else { return Ok(None) };
+            let metadata = files.open(grant, path)?.metadata();
+            metadata.map(|file| Some((digest, file.len()))).map_err(|e| io_error(&format!("`{path}`"), &e))
+        })
+        .await
+}
+
+/// The files that sealing makes beside the one that it is named by.
+pub async fn beside(place: &FilePlace, request: &SealArchive) -> Result<Vec<String>> {
+    let Some((dumped, compression)) = request.object_files() else { return Ok(Vec::new()) };
+    let dumped = dumped.to_owned();
+    place.blocking(move |files, grant, path| objects::paths(files, grant, (&dumped, compression), path)).await
 }

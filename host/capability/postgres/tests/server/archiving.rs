@@ -98,6 +98,7 @@ fn load(path: &str, compression: Compression, block: Option<Block>) -> Effect {
         action: Action::LoadTable(LoadTable {
             source: rows_file(path, compression),
             block,
+            more: Vec::new(),
             sink: table("sink", "people", COLUMNS),
         }),
     }
@@ -426,4 +427,100 @@ async fn without_a_grant_there_is_no_file() {
     let denied = bench.run(&pg, &dump("people.dat", Compression::None)).await.unwrap_err();
     assert_eq!(denied.kind, ErrorKind::Denied);
     assert_eq!(archive.listed(""), [] as [&str; 0]);
+}
+
+/// One without a byte, one with a hole, one of many pages that aren't text, and 300 small ones.
+const OBJECTS: &str = "SELECT lo_create(100);
+    SELECT lo_create(200); SELECT lo_put(200, 5000, 'after the hole'); SELECT lo_put(200, 3, 'a');
+    SELECT lo_from_bytea(300, (SELECT string_agg(sha256(i::text::bytea), '') FROM generate_series(1, 9000) i));
+    SELECT count(lo_from_bytea(10000 + i, i::text::bytea)) FROM generate_series(1, 300) i;";
+const OBJECT_SUM: &str = "SELECT count(*), sum(hashtextextended(oid || ':' || encode(lo_get(oid), 'hex'), 0)) \
+                          FROM pg_largeobject_metadata";
+
+fn objects(slot: &str) -> Table {
+    Table { schema: "pg_catalog".into(), ..table(slot, "pg_largeobject", &["loid", "pageno", "data"]) }
+}
+
+fn dump_objects(path: &str, compression: Compression) -> Effect {
+    let mut effect = dump(path, compression);
+    if let Action::DumpTable(request) = &mut effect.action {
+        request.source = objects("source");
+    }
+    effect
+}
+
+fn load_objects(path: &str, compression: Compression) -> Effect {
+    let mut effect = load(path, compression, None);
+    if let Action::LoadTable(request) = &mut effect.action {
+        request.sink = objects("sink");
+    }
+    effect
+}
+
+#[tokio::test]
+async fn large_objects_become_files_and_objects_again() {
+    for (number, compression) in
+        [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Zstd].into_iter().enumerate()
+    {
+        let archive = Archive::new(&format!("object_files_{number}")).await;
+        archive.pair.from(OBJECTS);
+        let pg = archive.process();
+        let dumped = archive.bench.run(&pg, &dump_objects("a/blobs.rows", compression)).await.unwrap();
+        assert_eq!(pg.observe(&archive.bench.scope, &dumped).await.unwrap(), *evidence(&dumped));
+        let pieces = vec![Piece::ObjectFiles { path: "a/blobs.rows".to_owned(), compression }];
+        let effect = seal("a/blobs.toc", pieces);
+
+        // Cut off when some files were made: what is there of it is written over.
+        let intended = archive.bench.intended(&pg, &effect).await;
+        let book = archive.bench.book(&effect.key);
+        let suffix = ["", ".gz", ".lz4", ".zst"][number];
+        let half = archive.path(&format!("a/blob_200.dat{suffix}"));
+        std::fs::write(&half, "half").unwrap();
+        let refused = pg.perform(&archive.bench.scope, &effect, &intended.preparation, &book, false).await;
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::Conflict);
+        assert_eq!(std::fs::read(&half).unwrap(), b"half");
+        // It was begun by now.
+        let sealed = archive.bench.perform(&pg, &effect, true).await.unwrap();
+        assert_eq!(archive.listed("a").len(), 304, "303 objects and their list");
+        assert_eq!(pg.observe(&archive.bench.scope, &sealed).await.unwrap(), *evidence(&sealed));
+        let again = pg.perform(&archive.bench.scope, &effect, &sealed.preparation, &book, true).await;
+        assert_eq!(again.as_ref().ok(), sealed.done.as_ref());
+
+        let loaded = archive.bench.run(&pg, &load_objects("a/blobs.toc", compression)).await.unwrap();
+        assert_eq!(archive.pair.from(OBJECT_SUM), archive.pair.to(OBJECT_SUM));
+        assert_eq!(pg.observe(&archive.bench.scope, &loaded).await.unwrap(), *evidence(&loaded));
+        assert_eq!(evidence(&loaded), evidence(&dumped), "pages are those of the usual size");
+
+        std::fs::write(&half, "other").unwrap();
+        assert_ne!(pg.observe(&archive.bench.scope, &sealed).await.unwrap().digest, evidence(&sealed).digest);
+        let mut scope = archive.bench.undo();
+        scope.run = RunId::new("undo-altered".to_owned());
+        let planned = pg.plan_undo(&scope, std::slice::from_ref(&sealed)).await.unwrap();
+        assert!(planned[0].changed.is_some(), "{planned:?}");
+        pg.undo(&scope, &planned[0], true, false).await.unwrap();
+        undo(&archive, &pg, &[dumped, loaded]).await;
+        assert_eq!(archive.listed(""), ["a"], "the dump's folder stays, since its file was gone before");
+        assert_eq!(archive.listed("a"), [] as [&str; 0]);
+        assert_eq!(archive.pair.to("SELECT count(*) FROM pg_largeobject_metadata"), "0");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_large_object_leaves_nothing_in_the_sink() {
+    let archive = Archive::new("object_damaged").await;
+    archive.pair.from(OBJECTS);
+    let pg = archive.process();
+    archive.bench.run(&pg, &dump_objects("blobs.rows", Compression::Gzip)).await.unwrap();
+    let pieces = vec![Piece::ObjectFiles { path: "blobs.rows".to_owned(), compression: Compression::Gzip }];
+    archive.bench.run(&pg, &seal("blobs.toc", pieces)).await.unwrap();
+    let path = archive.path("blob_300.dat.gz");
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let failed = archive.bench.run(&pg, &load_objects("blobs.toc", Compression::Gzip)).await.unwrap_err();
+    assert!(failed.message.contains("blob_300.dat.gz"), "{failed}");
+    std::fs::write(&path, &whole).unwrap();
+    std::fs::write(archive.path("blobs.toc"), "300 ../blob_300.dat\n").unwrap();
+    let failed = archive.bench.run(&pg, &load_objects("blobs.toc", Compression::Gzip)).await.unwrap_err();
+    assert!(failed.message.contains("names no file"), "{failed}");
+    assert_eq!(archive.pair.to("SELECT count(*) FROM pg_largeobject_metadata"), "0");
 }

@@ -238,16 +238,20 @@ pub(super) fn cors_rule(rule: objects::CorsRule) -> effect::CorsRule {
 }
 
 pub(super) fn rows_file(file: archive::RowsFile) -> effect::RowsFile {
-    effect::RowsFile {
-        slot: file.slot.into(),
-        path: file.path,
-        compression: match file.compression {
-            archive::Compression::None => effect::Compression::None,
-            archive::Compression::Gzip => effect::Compression::Gzip,
-            archive::Compression::Lz4 => effect::Compression::Lz4,
-            archive::Compression::Zstd => effect::Compression::Zstd,
-            archive::Compression::Zlib => effect::Compression::Zlib,
-        },
+    effect::RowsFile { slot: file.slot.into(), path: file.path, compression: compression(file.compression) }
+}
+
+pub(super) fn block(block: archive::Block) -> effect::Block {
+    effect::Block { dump_id: block.dump_id, offset: block.offset }
+}
+
+pub(super) fn compression(compression: archive::Compression) -> effect::Compression {
+    match compression {
+        archive::Compression::None => effect::Compression::None,
+        archive::Compression::Gzip => effect::Compression::Gzip,
+        archive::Compression::Lz4 => effect::Compression::Lz4,
+        archive::Compression::Zstd => effect::Compression::Zstd,
+        archive::Compression::Zlib => effect::Compression::Zlib,
     }
 }
 
@@ -256,5 +260,10 @@ pub(super) fn piece(piece: archive::Piece) -> effect::Piece {
         archive::Piece::Text(bytes) => effect::Piece::Text { bytes },
         archive::Piece::Dumped(path) => effect::Piece::Dumped { path },
         archive::Piece::Block(block) => effect::Piece::Block { path: block.path, dump_id: block.dump_id },
+        archive::Piece::Objects(block) => effect::Piece::Objects { path: block.path, dump_id: block.dump_id },
+        archive::Piece::ObjectScript(path) => effect::Piece::ObjectScript { path },
+        archive::Piece::ObjectFiles(dumped) => {
+            effect::Piece::ObjectFiles { path: dumped.path, compression: compression(dumped.compression) }
+        }
     }
 }

@@ -2,12 +2,12 @@
 
 use godwit_model::capability::{Bucketed, Cursor, Listing, PreflightAsk, VersionListing};
 use godwit_model::effect::{
-    Action, Block, Content, CopyObject, CopySequences, CopyTable, CopyVersions, CreateBucket, CreateDatabase,
+    Action, Content, CopyObject, CopySequences, CopyTable, CopyVersions, CreateBucket, CreateDatabase,
     DeleteFile, DeleteObject, DumpTable, ExecuteSql, LoadTable, ProbeBucket, PutObject, SealArchive,
-    SetBucketSetting, SetCors, WriteFile,
+    SetBucketSetting, SetCors, Table, WriteFile,
 };
 use godwit_model::plugin::Question;
-use godwit_model::{EffectKey, Error, Json};
+use godwit_model::{EffectKey, Error, Fault, Json};
 use wasmtime::component::Resource;
 
 use super::convert;
@@ -306,9 +306,32 @@ impl archive::Host for Guest {
     ) -> Outcome<Resource<Pending>> {
         let action = Action::LoadTable(LoadTable {
             source: convert::rows_file(source),
-            block: block.map(|block| Block { dump_id: block.dump_id, offset: block.offset }),
+            block: block.map(convert::block),
+            more: Vec::new(),
             sink: convert::table(sink),
         });
+        self.make(key, action)
+    }
+
+    async fn load_objects(
+        &mut self,
+        key: String,
+        sources: Vec<archive::ObjectsFile>,
+        sink: String,
+    ) -> Outcome<Resource<Pending>> {
+        let mut sources = sources
+            .into_iter()
+            .map(|source| (convert::rows_file(source.file), source.block.map(convert::block)));
+        let Some((source, block)) = sources.next() else {
+            return Err(Error::invalid("large objects are loaded from nothing").fault(Fault::Plugin).into());
+        };
+        let sink = Table {
+            slot: sink.into(),
+            schema: "pg_catalog".to_owned(),
+            name: "pg_largeobject".to_owned(),
+            columns: ["loid", "pageno", "data"].map(str::to_owned).to_vec(),
+        };
+        let action = Action::LoadTable(LoadTable { source, block, more: sources.collect(), sink });
         self.make(key, action)
     }
 
