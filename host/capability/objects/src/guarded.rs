@@ -13,6 +13,7 @@ use godwit_model::ids::hex;
 use godwit_model::{Error, ErrorKind, Result};
 use http::HeaderMap;
 
+use crate::checksum::Algorithm;
 use crate::fault;
 use crate::http::Turn;
 use crate::kept::{Kept, TAGGING};
@@ -247,7 +248,7 @@ impl Sink<'_> {
             let streaming = match content {
                 Content::Held(..) => None,
                 Content::Streamed(source) => {
-                    let mut streaming = patiently(|_| source.stream(None)).await?;
+                    let mut streaming = patiently(|_| source.stream(None, None)).await?;
                     streaming.kept = self.dressed(streaming.kept, &source, true).await?;
                     Some(streaming)
                 }
@@ -260,7 +261,7 @@ impl Sink<'_> {
             match self.send(content, streaming, belief != Belief::Ignored).await {
                 Ok((written, sent, kept)) => {
                     let checked = matches!(content, Content::Held(..));
-                    let note = confirm(self.store, &self.label(), &written, sent.md5, checked)?;
+                    let note = confirm(self.store, &self.label(), &written, &sent, checked)?;
                     let mut placed = Placed {
                         etag: written.etag,
                         size: sent.len,
@@ -317,6 +318,9 @@ impl Sink<'_> {
         }
         if let Some(streaming) = streaming {
             self.add_kept(&streaming.kept, &mut condition);
+            if let Some(md5) = streaming.md5 {
+                condition.insert("content-md5", ascii(&BASE64.encode(md5))?);
+            }
             let payload = Payload::Streamed { body: streaming.body, len: streaming.len };
             let written =
                 self.store.put(self.bucket, self.key, Vec::new(), condition, payload, Turn::Rides).await;
@@ -333,9 +337,12 @@ impl Sink<'_> {
         };
         self.add_kept(kept, &mut condition);
         condition.insert("content-md5", ascii(&BASE64.encode(held.md5()))?);
+        if self.store.endpoint.vendor.checksums {
+            condition.insert(Algorithm::Sha256.header(), ascii(&BASE64.encode(held.sha256))?);
+        }
         let written =
             self.store.put(self.bucket, self.key, Vec::new(), condition, payload(held), Turn::Waits).await?;
-        let sent = Digests { md5: held.md5(), sha256: held.sha256, len: held.len() };
+        let sent = Digests { md5: held.md5(), sha256: held.sha256, crc: None, len: held.len() };
         Ok((written, sent, kept.clone()))
     }
 
@@ -400,29 +407,43 @@ pub(crate) fn payload(held: &Held) -> Payload {
     Payload::Held { bytes: held.bytes.clone(), sha256: held.sha256_hex() }
 }
 
-/// Compares the ETag answered with the MD5 of what was sent, where the vendor's ETags mean that. `checked` says that the
-/// request carried an MD5 of its own; without one, a note says where nothing could be compared.
+/// Compares what was answered with what was sent: checksums, and the ETag, where the vendor's ETags mean that. `checked`
+/// says that the request carried a digest of its own; without one, a note says where nothing could be compared.
 pub(crate) fn confirm(
     store: &Store,
     label: &str,
     written: &Written,
-    md5: [u8; 16],
+    sent: &Digests,
     checked: bool,
 ) -> Result<Option<String>> {
+    let other = |what: &str, told: &str, right: &str| {
+        Error::failed(format!(
+            "connection `{}`: {label}: the store confirmed other content than was sent ({what} {told}, not {right})",
+            store.endpoint.name
+        ))
+        .code(ODD_ETAG)
+        .hint("resume the run; if it happens again, the store or something in front of it alters content")
+    };
+    let mut compared = checked;
+    for told in &written.checksums {
+        let right = match (told.algorithm, &sent.crc) {
+            (Algorithm::Sha256, _) => BASE64.encode(sent.sha256),
+            (algorithm, Some(crc)) if crc.algorithm == algorithm => crc.value.clone(),
+            _ => continue,
+        };
+        if told.value != right {
+            return Err(other(told.algorithm.name(), &told.value, &right));
+        }
+        compared = true;
+    }
     if written.opaque_etag || !store.endpoint.vendor.md5_etags || !is_md5(&written.etag) {
-        return Ok((!checked).then(|| {
+        return Ok((!compared).then(|| {
             format!("{label}: the store gave no digest to compare; only the length is known to be right")
         }));
     }
-    if written.etag.eq_ignore_ascii_case(&hex(&md5)) {
-        return Ok(None);
+    let md5 = hex(&sent.md5);
+    match written.etag.eq_ignore_ascii_case(&md5) {
+        true => Ok(None),
+        false => Err(other("ETag", &written.etag, &md5)),
     }
-    Err(Error::failed(format!(
-        "connection `{}`: {label}: the store confirmed other content than was sent (ETag {}, MD5 {})",
-        store.endpoint.name,
-        written.etag,
-        hex(&md5)
-    ))
-    .code(ODD_ETAG)
-    .hint("resume the run; if it happens again, the store or something in front of it alters content"))
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::checksum::Checksum;
+
 /// The standard headers that an object keeps.
 pub(crate) const STANDARD: &[&str] = &[
     "content-type",
@@ -25,6 +27,8 @@ pub(crate) struct Kept {
     headers: HeaderMap,
     /// How many tags the object has, as far as the store tells.
     pub tags: u32,
+    /// The source's checksum of the whole object, where it tells one.
+    pub checksum: Option<Checksum>,
     /// What a person should know is not carried over, or is another thing there.
     notes: Vec<String>,
 }
@@ -43,7 +47,7 @@ impl Kept {
             }
         }
         let tags = answer.get("x-amz-tagging-count").and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0);
-        Self { headers, tags, notes: Vec::new() }
+        Self { headers, tags, ..Self::default() }
     }
 
     /// A content type alone.
@@ -52,7 +56,7 @@ impl Kept {
         if let Some(value) = value {
             headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_bytes(value.as_bytes()).ok()?);
         }
-        Some(Self { headers, tags: 0, notes: Vec::new() })
+        Some(Self { headers, ..Self::default() })
     }
 
     /// The headers for a PUT or for the start of a multipart upload.

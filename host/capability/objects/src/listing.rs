@@ -97,34 +97,47 @@ impl Store {
         })
         .await?;
         let none = || ObjectVersion { info: blank(), version: String::new(), latest: false, deleted: false };
-        let (mut versions, mut one) = (Vec::with_capacity(1000), none());
-        let (mut truncated, mut encoded, mut marker) = (false, false, None);
+        let (mut dated, mut one, mut at) = (Vec::with_capacity(1000), none(), 0);
+        let (mut truncated, mut encoded, mut marker, mut key) = (false, false, None, None);
         xml::walk(&document, &["ListVersionsResult"], |seen| match seen {
             Seen::Text { record: "", name, text } => match name {
                 "IsTruncated" => truncated = text == "true",
                 "EncodingType" => encoded = text == "url",
                 "NextVersionIdMarker" => marker = Some(text),
+                "NextKeyMarker" => key = Some(text),
                 _ => {}
             },
             Seen::Text { record: "Version" | "DeleteMarker", name, text } => match name {
                 "VersionId" => one.version = text,
                 "IsLatest" => one.latest = text == "true",
-                _ => field(&mut one.info, name, text),
+                name => {
+                    if name == "LastModified" {
+                        at = date(&text).map_or(0, |date| date.as_nanos());
+                    }
+                    field(&mut one.info, name, text);
+                }
             },
             Seen::End { record: record @ ("Version" | "DeleteMarker") } => {
                 one.deleted = record == "DeleteMarker";
-                versions.push(std::mem::replace(&mut one, none()));
+                dated.push((at, std::mem::replace(&mut one, none())));
             }
             _ => {}
         })
         .map_err(|why| self.unreadable(&doing, &why))?;
         if encoded {
-            self.decode_keys(bucket, versions.iter_mut().map(|one| &mut one.info.key)).await?;
+            self.decode_keys(bucket, dated.iter_mut().map(|(_, one)| &mut one.info.key)).await?;
+            let plus = self.beliefs.plus.lock().await.unwrap_or(true);
+            key = key.and_then(|key| decode(&key, plus));
         }
-        let next = match (truncated, versions.last(), marker) {
+        // AWS mixes versions and markers, the newest first; others tell the markers of a page after its versions.
+        dated.sort_by(|(at, one), (then, other)| {
+            let newer = other.latest.cmp(&one.latest).then_with(|| then.cmp(at));
+            one.info.key.cmp(&other.info.key).then(newer)
+        });
+        let versions = dated.into_iter().map(|(_, one)| one).collect();
+        let next = match (truncated, key, marker) {
             (false, ..) => None,
-            // The last key of the page is the marker's, decoded.
-            (true, Some(last), Some(marker)) => Some((last.info.key.clone(), marker)),
+            (true, Some(key), Some(marker)) => Some((key, marker)),
             (true, ..) => {
                 return Err(self.unreadable(&doing, "it says that there is more, but not where"));
             }
@@ -191,11 +204,15 @@ fn field(object: &mut ObjectInfo, name: &str, text: String) {
         "Size" => object.size = text.parse().unwrap_or(0),
         "ETag" => object.etag = bare(&text),
         "LastModified" => {
-            object.modified = DateTime::from_str(&text, Format::DateTimeWithOffset).map_or(0, |at| at.secs());
+            object.modified = date(&text).map_or(0, |date| date.secs());
         }
         "StorageClass" => object.storage_class = special_class(text),
         _ => {}
     }
+}
+
+fn date(text: &str) -> Option<DateTime> {
+    DateTime::from_str(text, Format::DateTimeWithOffset).ok()
 }
 
 /// A storage class, unless it is the standard one.

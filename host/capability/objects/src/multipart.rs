@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use crate::checksum::{Algorithm, Checksum, joined};
 use crate::copy::Copy;
 use crate::guarded::{Belief, Placed, confirm, payload};
 use crate::http::Turn;
@@ -55,6 +56,9 @@ struct Arrived {
     etag: String,
     md5: String,
     sha256: String,
+    /// Where the source tells one of the whole object: what was read is compared with it at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crc: Option<Checksum>,
 }
 
 /// Parts sent one after the other, as they come.
@@ -127,7 +131,10 @@ impl Upload<'_> {
         let head = source.store.head(source.bucket, source.key).await?;
         match head {
             Some(head) if head.etag == source.etag && head.size == source.size => {
-                self.copy.sink().dressed(head.kept, &source, false).await
+                let told = head.checksums.into_iter().next();
+                let mut kept = self.copy.sink().dressed(head.kept, &source, false).await?;
+                kept.checksum = told;
+                Ok(kept)
             }
             Some(head) => Err(Error::conflict(format!(
                 "{} has changed since it was listed: {} bytes with ETag {} became {} bytes with ETag {}",
@@ -256,11 +263,16 @@ impl Upload<'_> {
 
     async fn send_and_join(&self, noted: &Noted, sent: Vec<(u32, Arrived)>, kept: &Kept) -> Result<Placed> {
         let copy = self.copy;
+        // The source's CRC of the whole object; a SHA-256 can't be put together from those of parts.
+        let told = kept.checksum.clone().filter(|told| told.algorithm != Algorithm::Sha256 && !self.within);
         let parts = copy.ledger.parts().await?;
         let due: Vec<&Part> =
             parts.iter().filter(|part| sent.iter().all(|(index, _)| *index != part.index)).collect();
         let mut all = sent;
-        let due: Vec<_> = due.into_iter().map(|part| self.send_part(noted, part)).collect();
+        let due: Vec<_> = due
+            .into_iter()
+            .map(|part| self.send_part(noted, part, told.as_ref().map(|told| told.algorithm)))
+            .collect();
         let mut sending = futures::stream::iter(due).buffer_unordered(copy.sizes.parts_at_once.max(1));
         while let Some(result) = sending.next().await {
             all.push(result?);
@@ -268,11 +280,39 @@ impl Upload<'_> {
         drop(sending);
         all.sort_by_key(|(index, _)| *index);
         let arrived: Vec<Arrived> = all.into_iter().map(|(_, arrived)| arrived).collect();
+        if let Some(told) = told {
+            self.compare_with_source(&told, &parts, &arrived)?;
+        }
         self.join(&noted.id, &arrived, noted.part, copy.action.size, kept).await
     }
 
+    /// What was read, put together, has to be what the source tells of the whole object.
+    fn compare_with_source(&self, told: &Checksum, parts: &[Part], arrived: &[Arrived]) -> Result<()> {
+        let mut read = Vec::with_capacity(parts.len());
+        for (part, arrived) in parts.iter().zip(arrived) {
+            let span = span(part)?;
+            // A part that an older attempt sent may lack it.
+            let Some(crc) = &arrived.crc else { return Ok(()) };
+            read.push((crc.clone(), span.last - span.first + 1));
+        }
+        match joined(&read) {
+            Some(sum) if sum.algorithm == told.algorithm && sum.value != told.value => Err(Error::failed(
+                format!(
+                    "{}: what was read hasn't the {} that the source tells ({}, not {})",
+                    self.copy.label(),
+                    told.algorithm.name(),
+                    sum.value,
+                    told.value
+                ),
+            )
+            .code("Checksum")
+            .hint("start a new run; if it happens again, the object is damaged at the source or on the way")),
+            _ => Ok(()),
+        }
+    }
+
     /// Sends one part and journals that it arrived.
-    async fn send_part(&self, noted: &Noted, part: &Part) -> Result<(u32, Arrived)> {
+    async fn send_part(&self, noted: &Noted, part: &Part, crc: Option<Algorithm>) -> Result<(u32, Arrived)> {
         let copy = self.copy;
         let span = span(part)?;
         let range = Some((span.first, span.last));
@@ -282,10 +322,10 @@ impl Upload<'_> {
         } else if len <= copy.sizes.held {
             let _room = copy.memory.take(len).await;
             let (held, _) = copy.source().hold(range).await?;
-            self.put_held(&noted.id, number(part.index)?, &held).await?
+            self.put_held(&noted.id, number(part.index)?, &held, crc).await?
         } else {
             patiently(|_| async {
-                let streaming = copy.source().stream(range).await?;
+                let streaming = copy.source().stream(range, crc).await?;
                 let payload = Payload::Streamed { body: streaming.body, len: streaming.len };
                 let answer =
                     self.put(&noted.id, number(part.index)?, HeaderMap::new(), payload, Turn::Rides).await;
@@ -323,15 +363,22 @@ impl Upload<'_> {
         if etag.is_empty() {
             return Err(Error::failed(format!("a part of {} was copied without an ETag", self.copy.label())));
         }
-        Ok(Arrived { md5: etag.clone(), etag, sha256: String::new() })
+        Ok(Arrived { md5: etag.clone(), etag, sha256: String::new(), crc: None })
     }
 
-    async fn put_held(&self, upload: &str, number: i32, held: &Held) -> Result<Arrived> {
+    async fn put_held(
+        &self,
+        upload: &str,
+        number: i32,
+        held: &Held,
+        crc: Option<Algorithm>,
+    ) -> Result<Arrived> {
         patiently(|_| async {
             let mut headers = HeaderMap::new();
             headers.insert("content-md5", ascii(&BASE64.encode(held.own_md5()))?);
             let written = self.put(upload, number, headers, payload(held), Turn::Waits).await?;
-            let sent = Digests { md5: held.own_md5(), sha256: held.sha256, len: held.len() };
+            let crc = crc.and_then(|algorithm| held.crc(algorithm));
+            let sent = Digests { md5: held.own_md5(), sha256: held.sha256, crc, len: held.len() };
             self.accept(written, &sent, true)
         })
         .await
@@ -351,11 +398,12 @@ impl Upload<'_> {
     }
 
     fn accept(&self, written: crate::store::Written, digests: &Digests, checked: bool) -> Result<Arrived> {
-        confirm(self.copy.to, &format!("a part of {}", self.copy.label()), &written, digests.md5, checked)?;
+        confirm(self.copy.to, &format!("a part of {}", self.copy.label()), &written, digests, checked)?;
         if written.etag.is_empty() {
             return Err(Error::failed(format!("a part of {} was taken without an ETag", self.copy.label())));
         }
-        Ok(Arrived { etag: written.etag, md5: hex(&digests.md5), sha256: digests.sha256_hex() })
+        let crc = digests.crc.clone();
+        Ok(Arrived { etag: written.etag, md5: hex(&digests.md5), sha256: digests.sha256_hex(), crc })
     }
 
     /// Joins the parts. Where the answer is lost, HEAD decides.
@@ -450,7 +498,7 @@ impl Upload<'_> {
             }
         };
         let next = number(sequence.arrived.len() as u32)?;
-        sequence.arrived.push(self.put_held(&id, next, &held).await?);
+        sequence.arrived.push(self.put_held(&id, next, &held, None).await?);
         sequence.size += held.len();
         Ok(())
     }
@@ -512,7 +560,7 @@ mod tests {
     fn the_joined_etag_is_that_of_the_parts() {
         let part = |text: &[u8]| {
             let held = Held::new(text.to_vec().into());
-            Arrived { etag: String::new(), md5: hex(&held.own_md5()), sha256: held.sha256_hex() }
+            Arrived { etag: String::new(), md5: hex(&held.own_md5()), sha256: held.sha256_hex(), crc: None }
         };
         let expected = hex(&Md5::digest([Md5::digest(b"a"), Md5::digest(b"b")].concat()));
         assert_eq!(joined_etag(&[part(b"a"), part(b"b")]).unwrap(), format!("{expected}-2"));

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use godwit_model::ids::hex;
 use godwit_model::{Error, ErrorKind, Result};
@@ -10,6 +12,7 @@ use hyper::body::Frame;
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
 
+use crate::checksum::{self, Algorithm, Checksum, CrcFold};
 use crate::http::{Body, BoxError, Reply};
 use crate::kept::Kept;
 use crate::store::{Store, bare, encrypted, patiently};
@@ -19,6 +22,7 @@ use crate::store::{Store, bare, encrypted, patiently};
 pub(crate) struct Fold {
     md5: Md5,
     sha256: Sha256,
+    crc: Option<CrcFold>,
     len: u64,
 }
 
@@ -27,24 +31,48 @@ pub(crate) struct Fold {
 pub(crate) struct Digests {
     pub md5: [u8; 16],
     pub sha256: [u8; 32],
+    /// Where one was asked for.
+    pub crc: Option<Checksum>,
     pub len: u64,
 }
 
 impl Fold {
+    /// Folds this CRC too.
+    pub fn with(crc: Option<Algorithm>) -> Self {
+        Self { crc: crc.and_then(CrcFold::new), ..Self::default() }
+    }
+
     pub fn push(&mut self, chunk: &[u8]) {
         self.md5.update(chunk);
         self.sha256.update(chunk);
+        if let Some(crc) = &mut self.crc {
+            crc.push(chunk);
+        }
         self.len += chunk.len() as u64;
     }
 
     pub fn finish(self) -> Digests {
-        Digests { md5: self.md5.finalize().into(), sha256: self.sha256.finalize().into(), len: self.len }
+        Digests {
+            md5: self.md5.finalize().into(),
+            sha256: self.sha256.finalize().into(),
+            crc: self.crc.map(|crc| crc.finish()),
+            len: self.len,
+        }
     }
 }
 
 impl Digests {
     pub fn sha256_hex(&self) -> String {
         hex(&self.sha256)
+    }
+
+    /// Whether this is the content that a checksum tells; `None` where nothing was folded to compare.
+    fn fits(&self, told: &Checksum) -> Option<bool> {
+        match (told.algorithm, &self.crc) {
+            (Algorithm::Sha256, _) => Some(told.value == BASE64.encode(self.sha256)),
+            (algorithm, Some(crc)) if crc.algorithm == algorithm => Some(crc.value == told.value),
+            _ => None,
+        }
     }
 }
 
@@ -70,6 +98,26 @@ impl Held {
     /// The MD5 as the source tells it, or as it is.
     pub fn md5(&self) -> [u8; 16] {
         self.told.unwrap_or_else(|| self.own_md5())
+    }
+
+    /// Of these bytes, whatever the source tells.
+    pub fn digests(&self) -> Digests {
+        Digests { md5: self.own_md5(), sha256: self.sha256, crc: None, len: self.len() }
+    }
+
+    /// A CRC of these bytes.
+    pub fn crc(&self, algorithm: Algorithm) -> Option<Checksum> {
+        let mut fold = CrcFold::new(algorithm)?;
+        fold.push(&self.bytes);
+        Some(fold.finish())
+    }
+
+    /// Whether these bytes are what a checksum tells.
+    fn fits(&self, told: &Checksum) -> bool {
+        match self.crc(told.algorithm) {
+            Some(crc) => crc == *told,
+            None => told.value == BASE64.encode(self.sha256),
+        }
     }
 
     /// The MD5 of these bytes.
@@ -116,6 +164,8 @@ pub(crate) struct Streaming {
     pub body: Body,
     pub len: u64,
     pub kept: Kept,
+    /// As the source tells it.
+    pub md5: Option<[u8; 16]>,
     pub end: Arc<Mutex<End>>,
 }
 
@@ -146,28 +196,48 @@ impl Source<'_> {
     /// Begins to read, once, and makes sure that it is this object and this range that comes.
     pub async fn open(&self, range: Option<Range>) -> Result<(Reply, u64)> {
         let etag = (!self.etag.is_empty()).then_some(self.etag);
-        let reply = match self.store.get(self.bucket, self.key, self.version, range, etag).await {
-            Err(error) if error.kind == ErrorKind::Conflict => return Err(self.changed()),
-            other => other?,
+        let len = match range {
+            Some((first, last)) => last - first + 1,
+            None => self.size,
         };
+        let announced =
+            |reply: &Reply| reply.header("content-length").and_then(|text| text.parse::<u64>().ok());
+        let get = async |encoding| match self
+            .store
+            .get(self.bucket, self.key, self.version, range, etag, encoding)
+            .await
+        {
+            Err(error) if error.kind == ErrorKind::Conflict => Err(self.changed()),
+            other => other,
+        };
+        // Something on the way decodes what is asked for as it is, or encodes what needn't be: the other word may help.
+        let words = match self.store.endpoint.vendor.decodes_gzip {
+            true => ["gzip", "identity"],
+            false => ["identity", "gzip"],
+        };
+        let mut reply = get(words[0]).await?;
+        if announced(&reply) != Some(len) {
+            reply = get(words[1]).await?;
+        }
         if let Some(seen) = reply.header("etag")
             && etag.is_some_and(|etag| bare(&seen) != etag)
         {
             return Err(self.changed());
         }
-        let len = match range {
-            Some((first, last)) => last - first + 1,
-            None => self.size,
-        };
         if range.is_some() && reply.status != 206 {
             return Err(self.error(Error::failed, "the store ignored the range that was asked for"));
         }
-        let announced = reply.header("content-length").and_then(|text| text.parse::<u64>().ok());
-        if announced.is_some_and(|announced| announced != len) {
-            let why = format!("{} bytes come instead of {len}", announced.unwrap_or(0));
-            return Err(self
-                .error(Error::failed, &why)
-                .hint("the store may decode `content-encoding` on the way out"));
+        let coming = announced(&reply);
+        let encoded = reply.header("content-encoding");
+        if coming.is_some_and(|coming| coming != len) || (coming.is_none() && len > 0) {
+            let why = match (coming, encoded) {
+                (Some(coming), _) => format!("{coming} bytes come instead of {len}"),
+                (None, Some(how)) => format!("a body of unknown length comes ({how}) instead of {len} bytes"),
+                (None, None) => format!("a body of unknown length comes instead of {len} bytes"),
+            };
+            return Err(self.error(Error::failed, &why).code("Encoding").hint(
+                "something in front of the store decodes or encodes contents on the way: reach the store without it",
+            ));
         }
         Ok((reply, len))
     }
@@ -185,7 +255,12 @@ impl Source<'_> {
                 }
             }
             self.whole(bytes.len() as u64, len)?;
-            Ok((Held { told, ..Held::new(bytes.freeze()) }, kept))
+            let held = Held { told, ..Held::new(bytes.freeze()) };
+            let told = checksum::whole(&reply.headers).into_iter().next().filter(|_| range.is_none());
+            match told {
+                Some(told) if !held.fits(&told) => Err(self.other_content(&told)),
+                _ => Ok((held, kept)),
+            }
         })
         .await
     }
@@ -201,6 +276,14 @@ impl Source<'_> {
         bytes.as_ref().try_into().ok()
     }
 
+    /// What was read is not what the source says that it has.
+    fn other_content(&self, told: &Checksum) -> Error {
+        let why = format!("what was read hasn't the {} that the store tells", told.algorithm.name());
+        self.error(Error::unavailable, &why)
+            .code("Checksum")
+            .hint("resume the run; if it happens again, the object is damaged at the source or on the way")
+    }
+
     /// A short body is never a short object.
     fn whole(&self, got: u64, len: u64) -> Result<()> {
         if got == len {
@@ -210,20 +293,24 @@ impl Source<'_> {
     }
 
     /// Begins to read, once, as the body of another request. The digests stand in `end` once all has passed.
-    pub async fn stream(&self, range: Option<Range>) -> Result<Streaming> {
+    /// `crc` is folded too; of an object that is read whole it is the one that the store tells, and is compared.
+    pub async fn stream(&self, range: Option<Range>, crc: Option<Algorithm>) -> Result<Streaming> {
         let (reply, len) = self.open(range).await?;
-        let kept = Kept::of(&reply.headers);
+        let (kept, md5) = (Kept::of(&reply.headers), self.told_md5(range, &reply));
+        let told = checksum::whole(&reply.headers).into_iter().next().filter(|_| range.is_none());
         let end = Arc::new(Mutex::new(End::Open));
+        let refusal = told.as_ref().map(|told| self.other_content(told));
         let state = State {
             reply,
-            fold: Some(Fold::default()),
+            fold: Some(Fold::with(told.as_ref().map(|told| told.algorithm).or(crc))),
+            told: told.zip(refusal),
             len,
             end: end.clone(),
             endpoint: self.store.endpoint.clone(),
             doing: self.doing(),
         };
         let body = Body::new(StreamBody::new(futures::stream::unfold(state, State::step)));
-        Ok(Streaming { body, len, kept, end })
+        Ok(Streaming { body, len, kept, md5, end })
     }
 
     /// Reads all of it and folds it, also in pieces of `part` bytes.
@@ -259,6 +346,8 @@ struct State {
     reply: Reply,
     /// Gone once the end is known.
     fold: Option<Fold>,
+    /// The checksum that the source tells, and what to say where it doesn't fit.
+    told: Option<(Checksum, Error)>,
     len: u64,
     end: Arc<Mutex<End>>,
     endpoint: Arc<crate::endpoint::Endpoint>,
@@ -276,10 +365,16 @@ impl State {
                     return Some((Ok(Frame::data(chunk)), self));
                 }
                 // The last bytes: note the digests now, since nobody asks for more once the length is reached.
-                self.settle(End::Whole(fold.finish()));
-                return Some((Ok(Frame::data(chunk)), self));
+                let end = self.ended(fold);
+                let broken = matches!(end, End::Broken(_));
+                if !broken {
+                    self.settle(end);
+                    return Some((Ok(Frame::data(chunk)), self));
+                }
+                // The last bytes are held back, so that the other side gets no whole body.
+                end
             }
-            Ok(None) if fold.len == self.len => End::Whole(fold.finish()),
+            Ok(None) if fold.len == self.len => self.ended(fold),
             Ok(None) => End::Broken(Error::unavailable(format!(
                 "connection `{}`: {}: the body ended after {} of {} bytes",
                 self.endpoint.name, self.doing, fold.len, self.len
@@ -292,6 +387,18 @@ impl State {
         };
         self.settle(end);
         failure.map(|text| (Err(BoxError::from(text)), self))
+    }
+
+    fn ended(&self, fold: Fold) -> End {
+        let digests = fold.finish();
+        match &self.told {
+            _ if digests.len != self.len => End::Broken(Error::unavailable(format!(
+                "connection `{}`: {}: more than {} bytes came",
+                self.endpoint.name, self.doing, self.len
+            ))),
+            Some((told, refusal)) if digests.fits(told) == Some(false) => End::Broken(refusal.clone()),
+            _ => End::Whole(digests),
+        }
     }
 
     fn settle(&self, end: End) {

@@ -64,6 +64,8 @@ pub(crate) struct Call<'a> {
     pub payload: Payload,
     pub turn: Turn,
     pub signed: bool,
+    /// The encodings that are taken; not signed, since what stands in front of a store may change them.
+    pub encoding: Option<&'static str>,
 }
 
 impl<'a> Call<'a> {
@@ -77,6 +79,7 @@ impl<'a> Call<'a> {
             payload: Payload::Empty,
             turn: Turn::Waits,
             signed: true,
+            encoding: None,
         }
     }
 
@@ -114,6 +117,8 @@ pub(crate) struct Written {
     pub version: Option<String>,
     /// The ETag doesn't stand for the content: the store encrypts by a key of its own service.
     pub opaque_etag: bool,
+    /// Of the whole content, as the store has it.
+    pub checksums: Vec<Checksum>,
 }
 
 impl Store {
@@ -154,6 +159,9 @@ impl Store {
             self.signer.sign(&self.endpoint, &signed, &mut headers, SystemTime::now());
         }
         headers.insert(http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        if let Some(encoding) = call.encoding {
+            headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static(encoding));
+        }
         if matches!(call.method, Method::PUT | Method::POST) {
             headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(len));
         }
@@ -234,8 +242,10 @@ impl Store {
         version_id: Option<&str>,
         range: Option<(u64, u64)>,
         etag: Option<&str>,
+        encoding: &'static str,
     ) -> Result<Reply> {
         let mut call = Call::new(Method::GET, bucket, Some(key));
+        call.encoding = Some(encoding);
         if let Some(id) = version_id {
             call.query.push(("versionId", id.to_owned()));
         }
@@ -267,6 +277,7 @@ impl Store {
             etag: bare(&reply.header("etag").unwrap_or_default()),
             version: version(&reply),
             opaque_etag: encrypted(&reply),
+            checksums: checksum::whole(&reply.headers),
         })
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Vendor {
     pub classes: Option<&'static [&'static str]>,
     /// A listing may lack what was written a moment ago, or have what was deleted.
     pub listing_lags: bool,
+    /// Sends what was stored with `content-encoding: gzip` decoded to whoever doesn't say that he takes gzip.
+    pub decodes_gzip: bool,
     /// Bytes of the largest object.
     pub max_object: u64,
     /// Bytes of the longest key.
@@ -66,6 +68,7 @@ const GENERIC: Vendor = Vendor {
     classes: None,
     // Unknown, so not relied on.
     listing_lags: true,
+    decodes_gzip: false,
     max_object: 5 * TIB,
     max_key: 1024,
     location_constraint: false,
@@ -113,8 +116,10 @@ pub(crate) static VENDORS: &[Vendor] = &[
         tags: false,
         // "Storage classes".
         classes: Some(&["STANDARD", "STANDARD_IA"]),
-        // "Consistency model": listings are strongly consistent, but a bucket's cache and a jurisdiction's move are not.
+        // "Consistency model" says that they don't; reports say otherwise, and little is lost by asking.
         listing_lags: true,
+        // Seen in reports: gzip and brotli come decoded from some paths.
+        decodes_gzip: true,
         // "Limits": 5 TiB less 5 GiB for an object, 1,024 bytes for a key.
         max_object: 5 * TIB - 5 * GIB,
         plus_is_space: Some(true),
@@ -179,6 +184,8 @@ pub(crate) static VENDORS: &[Vendor] = &[
         versions: false,
         tags: false,
         classes: Some(&["STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"]),
+        // "Transcoding of gzip-compressed files".
+        decodes_gzip: true,
         // "Cloud Storage consistency".
         listing_lags: false,
         ..GENERIC

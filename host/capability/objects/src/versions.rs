@@ -263,7 +263,7 @@ impl VersionsCopy<'_> {
             let kept = sink.dressed(kept, &source, true).await?;
             let written =
                 self.to.put(bucket, key, Vec::new(), kept.headers(), payload(&held), Turn::Waits).await?;
-            notes.extend(confirm(self.to, &label, &written, held.own_md5(), true)?);
+            notes.extend(confirm(self.to, &label, &written, &held.digests(), true)?);
             (written.version, kept)
         } else {
             let head = self.from.head_of(source.bucket, source.key, source.version).await?;
@@ -296,7 +296,7 @@ impl VersionsCopy<'_> {
                 self.to.put(bucket, key, query(), HeaderMap::new(), payload(&held), Turn::Waits)
             })
             .await?;
-            confirm(self.to, &format!("a part of {label}"), &written, held.own_md5(), true)?;
+            confirm(self.to, &format!("a part of {label}"), &written, &held.digests(), true)?;
             Ok((number, written.etag))
         };
         let sends: Vec<_> = (0..count).map(send).collect();

@@ -63,9 +63,14 @@ async fn versions(rig: &Rig, key: &str) -> Effect {
 
 /// Two contents, a marker, a large content; and a key beside it that has the first one as a prefix.
 fn fill(rig: &Rig) {
+    // The server tells times to the millisecond, and the markers of a page after its versions.
+    let later = || std::thread::sleep(std::time::Duration::from_millis(5));
     rig.source.put("from", "k", b"first".to_vec(), &[("x-amz-meta-n", "1")]).unwrap();
+    later();
     rig.source.put("from", "k", b"second".to_vec(), &[("x-amz-meta-n", "2")]).unwrap();
+    later();
     rig.source.remove("from", "k").unwrap();
+    later();
     rig.source.put("from", "k", bytes(700 << 10), &[("content-type", "image/png")]).unwrap();
     rig.source.put("from", "k/x", b"beside".to_vec(), &[]).unwrap();
 }
