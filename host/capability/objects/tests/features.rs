@@ -2,6 +2,8 @@
 
 mod common;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use common::*;
 use godwit_lab::s3::{Fault, Versioning};
 use godwit_model::capability::{
@@ -420,4 +422,28 @@ async fn a_probe_that_was_cut_off_is_cleared_away() {
     assert!(rig.target.keys("into").is_empty());
     rig.perform_with(&effect, &MemoryLedger::default(), true).await.unwrap();
     assert!(rig.target.keys("into").is_empty());
+}
+
+#[tokio::test]
+async fn a_vendor_that_joins_checksums_confirms_the_whole_object() {
+    let rig = Rig::small_of_vendor("aws").await;
+    rig.source.put("from", "large", bytes(1300 << 10), &[]).unwrap();
+    rig.source.put("from", "small", b"x".to_vec(), &[]).unwrap();
+    for key in ["large", "small"] {
+        rig.perform(&rig.copy(key)).await.unwrap();
+    }
+    let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &bytes(1300 << 10));
+    let large = rig.target.get("into", "large").unwrap().checksums;
+    assert_eq!(large.values["x-amz-checksum-crc64nvme"], BASE64.encode(sum.to_be_bytes()));
+    assert!(!large.composite);
+    let small = rig.target.get("into", "small").unwrap().checksums;
+    assert!(small.values.contains_key("x-amz-checksum-sha256"));
+
+    // Where both sides keep one, they are compared without reading.
+    let headers = [("x-amz-checksum-crc64nvme", &*BASE64.encode(sum.to_be_bytes()))];
+    rig.source.put("from", "large", bytes(1300 << 10), &headers).unwrap();
+    rig.source.forget_requests();
+    let found = rig.objects.compare(&[pair(&rig, "large")], false).await.remove(0).unwrap();
+    assert_eq!((found.likeness, found.by.as_str()), (Likeness::Same, "crc64nvme"));
+    assert!(rig.source.requests().iter().all(|request| request.operation == "HeadObject"));
 }
