@@ -13,7 +13,7 @@ use aws_sdk_s3::config::{
 };
 use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_sdk_s3::types::{
-    BucketLocationConstraint, BucketVersioningStatus, CompletedMultipartUpload, CompletedPart,
+    BucketLocationConstraint, BucketVersioningStatus, ChecksumType, CompletedMultipartUpload, CompletedPart,
     CorsConfiguration, CorsRule as SdkCorsRule, CreateBucketConfiguration, StorageClass, TaggingDirective,
 };
 use bytes::Bytes;
@@ -237,13 +237,14 @@ impl Store {
         }
     }
 
-    /// Joins the parts (number, ETag) of an upload, once. Returns the version it made, where the bucket keeps versions.
+    /// Joins the parts (number, ETag) of an upload, once; `crc` is the CRC-64/NVME that the object has to have. Returns the version it made, where the bucket keeps versions.
     pub async fn complete_upload(
         &self,
         bucket: &str,
         key: &str,
         upload: &str,
         parts: &[(i32, String)],
+        crc: Option<&str>,
         if_none: bool,
     ) -> Result<Option<String>> {
         let parts = parts
@@ -258,6 +259,8 @@ impl Store {
             .key(key)
             .upload_id(upload)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
+            .set_checksum_crc64_nvme(crc.map(str::to_owned))
+            .set_checksum_type(crc.map(|_| ChecksumType::FullObject))
             .set_if_none_match(if_none.then(|| "*".to_owned()))
             .customize()
             // A second attempt after a lost answer would find no upload: the caller asks HEAD instead.

@@ -41,6 +41,9 @@ struct Noted {
     id: String,
     /// Bytes of all parts but the last.
     part: u64,
+    /// The sink makes a CRC-64/NVME of the whole object, and compares it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    crc: bool,
 }
 
 /// A part's range: first and last byte.
@@ -64,10 +67,9 @@ struct Arrived {
 /// Parts sent one after the other, as they come.
 #[derive(Default)]
 pub(crate) struct Sequence {
-    upload: Option<String>,
+    upload: Option<Noted>,
     arrived: Vec<Arrived>,
     size: u64,
-    part: u64,
 }
 
 impl Sequence {
@@ -121,7 +123,7 @@ impl Upload<'_> {
                 .collect();
             copy.ledger.plan_parts(ranges).await?;
         }
-        let noted = Noted { id: self.begin(&kept, part).await?, part };
+        let noted = self.begin(&kept, part).await?;
         self.send_and_join(&noted, Vec::new(), &kept).await
     }
 
@@ -159,14 +161,17 @@ impl Upload<'_> {
 
     /// Begins an upload and notes its id. The time noted before tells a later attempt which uploads of this key are
     /// ours, should the id be lost.
-    async fn begin(&self, kept: &Kept, part: u64) -> Result<String> {
+    async fn begin(&self, kept: &Kept, part: u64) -> Result<Noted> {
         let (copy, sink) = (self.copy, self.copy.sink());
         let now = std::time::SystemTime::now();
         let now = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs());
         copy.ledger.set(OPENING, json!({ "at": now })).await?;
+        // A streamed part can't name its CRC before it is sent.
+        let crc = copy.to.endpoint.vendor.joined_crc && !self.within && part <= copy.sizes.held;
         let mut attempt = 0;
         let id = loop {
-            match copy.to.create_upload(sink.bucket, sink.key, kept).await {
+            let wanted = crc.then_some(Algorithm::Crc64Nvme);
+            match copy.to.create_upload(sink.bucket, sink.key, kept, wanted).await {
                 Err(error) if error.is_retryable() && !is_last(attempt) => {
                     pause(attempt).await;
                     self.give_up_unknown().await?;
@@ -175,10 +180,11 @@ impl Upload<'_> {
                 other => break other?,
             }
         };
-        let noted = serde_json::to_value(Noted { id: id.clone(), part })
+        let noted = Noted { id, part, crc };
+        let json = serde_json::to_value(&noted)
             .map_err(|e| Error::host(format!("an upload can't be noted: {e}")))?;
-        copy.ledger.set(UPLOAD, noted).await?;
-        Ok(id)
+        copy.ledger.set(UPLOAD, json).await?;
+        Ok(noted)
     }
 
     /// Gives up what earlier attempts of this effect began.
@@ -265,14 +271,16 @@ impl Upload<'_> {
         let copy = self.copy;
         // The source's CRC of the whole object; a SHA-256 can't be put together from those of parts.
         let told = kept.checksum.clone().filter(|told| told.algorithm != Algorithm::Sha256 && !self.within);
+        let told = told.filter(|told| !noted.crc || told.algorithm == Algorithm::Crc64Nvme);
+        let crc = match noted.crc {
+            true => Some(Algorithm::Crc64Nvme),
+            false => told.as_ref().map(|told| told.algorithm),
+        };
         let parts = copy.ledger.parts().await?;
         let due: Vec<&Part> =
             parts.iter().filter(|part| sent.iter().all(|(index, _)| *index != part.index)).collect();
         let mut all = sent;
-        let due: Vec<_> = due
-            .into_iter()
-            .map(|part| self.send_part(noted, part, told.as_ref().map(|told| told.algorithm)))
-            .collect();
+        let due: Vec<_> = due.into_iter().map(|part| self.send_part(noted, part, crc)).collect();
         let mut sending = futures::stream::iter(due).buffer_unordered(copy.sizes.parts_at_once.max(1));
         while let Some(result) = sending.next().await {
             all.push(result?);
@@ -283,7 +291,7 @@ impl Upload<'_> {
         if let Some(told) = told {
             self.compare_with_source(&told, &parts, &arrived)?;
         }
-        self.join(&noted.id, &arrived, noted.part, copy.action.size, kept).await
+        self.join(noted, &arrived, copy.action.size, kept).await
     }
 
     /// What was read, put together, has to be what the source tells of the whole object.
@@ -376,8 +384,11 @@ impl Upload<'_> {
         patiently(|_| async {
             let mut headers = HeaderMap::new();
             headers.insert("content-md5", ascii(&BASE64.encode(held.own_md5()))?);
-            let written = self.put(upload, number, headers, payload(held), Turn::Waits).await?;
             let crc = crc.and_then(|algorithm| held.crc(algorithm));
+            if let Some(crc) = crc.as_ref().filter(|_| self.copy.to.endpoint.vendor.joined_crc) {
+                headers.insert(crc.algorithm.header(), ascii(&crc.value)?);
+            }
+            let written = self.put(upload, number, headers, payload(held), Turn::Waits).await?;
             let sent = Digests { md5: held.own_md5(), sha256: held.sha256, crc, len: held.len() };
             self.accept(written, &sent, true)
         })
@@ -407,15 +418,10 @@ impl Upload<'_> {
     }
 
     /// Joins the parts. Where the answer is lost, HEAD decides.
-    async fn join(
-        &self,
-        upload: &str,
-        arrived: &[Arrived],
-        part: u64,
-        size: u64,
-        kept: &Kept,
-    ) -> Result<Placed> {
+    async fn join(&self, noted: &Noted, arrived: &[Arrived], size: u64, kept: &Kept) -> Result<Placed> {
         let (copy, sink) = (self.copy, self.copy.sink());
+        let (upload, part) = (noted.id.as_str(), noted.part);
+        let crc = if noted.crc { joined_crc(arrived, part, size) } else { None };
         // Large objects take a while: what was free at the start may be taken by now.
         if let Some(found) = copy.to.head(sink.bucket, sink.key).await?
             && !sink.admits(Some(&found))
@@ -436,7 +442,9 @@ impl Upload<'_> {
             && copy.action.replaces == Replaces::Nothing;
         let mut attempt = 0;
         loop {
-            let answer = copy.to.complete_upload(sink.bucket, sink.key, upload, &numbered, conditional).await;
+            let crc = crc.as_ref().map(|crc| crc.value.as_str());
+            let answer =
+                copy.to.complete_upload(sink.bucket, sink.key, upload, &numbered, crc, conditional).await;
             let error = answer.err();
             let head = copy.to.head(sink.bucket, sink.key).await?;
             let made = match &head {
@@ -488,25 +496,27 @@ impl Upload<'_> {
 
     /// Sends the next part of a sequence, and begins its upload before the first one.
     pub async fn append(&self, sequence: &mut Sequence, held: Held, kept: &Kept) -> Result<()> {
-        let id = match &sequence.upload {
-            Some(id) => id.clone(),
+        let noted = match &sequence.upload {
+            Some(noted) => noted.clone(),
             None => {
                 self.copy.sink().look(None).await?;
-                sequence.part = held.len();
-                let id = self.begin(kept, held.len()).await?;
-                sequence.upload.insert(id).clone()
+                let noted = self.begin(kept, held.len()).await?;
+                sequence.upload.insert(noted).clone()
             }
         };
         let next = number(sequence.arrived.len() as u32)?;
-        sequence.arrived.push(self.put_held(&id, next, &held, None).await?);
+        let crc = noted.crc.then_some(Algorithm::Crc64Nvme);
+        sequence.arrived.push(self.put_held(&noted.id, next, &held, crc).await?);
         sequence.size += held.len();
         Ok(())
     }
 
     /// Joins the parts of a sequence.
     pub async fn complete_sequence(&self, sequence: Sequence, kept: &Kept) -> Result<Placed> {
-        let id = sequence.upload.as_deref().unwrap_or_default();
-        self.join(id, &sequence.arrived, sequence.part, sequence.size, kept).await
+        let Some(noted) = &sequence.upload else {
+            return Err(Error::host(format!("{}: nothing was sent", self.copy.label())));
+        };
+        self.join(noted, &sequence.arrived, sequence.size, kept).await
     }
 }
 
@@ -537,6 +547,18 @@ fn joined_etag(arrived: &[Arrived]) -> Option<String> {
         fold.update(unhex(&part.md5)?);
     }
     Some(format!("{}-{}", hex(&fold.finalize()), arrived.len()))
+}
+
+/// The CRC-64/NVME of the object that these parts make, all of one size but the last; `None` where one lacks its own.
+fn joined_crc(arrived: &[Arrived], part: u64, size: u64) -> Option<Checksum> {
+    let parts: Option<Vec<_>> = arrived
+        .iter()
+        .enumerate()
+        .map(|(index, arrived)| {
+            Some((arrived.crc.clone()?, part.min(size.checked_sub(index as u64 * part)?)))
+        })
+        .collect();
+    joined(&parts?)
 }
 
 /// `parts-sha256:<bytes of a part>:<SHA-256 of the parts' SHA-256s>`.

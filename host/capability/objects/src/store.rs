@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::{BodyExt as _, Empty, Full};
 use sha2::{Digest as _, Sha256};
 
-use crate::checksum::{self, Checksum};
+use crate::checksum::{self, Algorithm, Checksum};
 use crate::control::Versioning;
 use crate::endpoint::{Endpoint, encode};
 use crate::fault;
@@ -310,10 +310,21 @@ impl Store {
     }
 
     /// Starts a multipart upload, once, and returns its id.
-    pub async fn create_upload(&self, bucket: &str, key: &str, kept: &Kept) -> Result<String> {
+    /// `crc` is the one that the joined object shall have.
+    pub async fn create_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        kept: &Kept,
+        crc: Option<Algorithm>,
+    ) -> Result<String> {
         let mut call = Call::new(Method::POST, bucket, Some(key));
         call.query.push(("uploads", String::new()));
         call.headers = kept.headers();
+        if let Some(crc) = crc {
+            call.headers.insert("x-amz-checksum-algorithm", ascii(&crc.name().to_ascii_uppercase())?);
+            call.headers.insert("x-amz-checksum-type", HeaderValue::from_static("FULL_OBJECT"));
+        }
         let doing = format!("start of a multipart upload of {bucket}/{key}");
         let document = self.ask(call).await?.text(&self.endpoint, &doing, 64 << 10).await?;
         fault::element(&document, "UploadId").filter(|id| !id.is_empty()).ok_or_else(|| {

@@ -19,6 +19,8 @@ pub(crate) struct Vendor {
     pub joined_etags: bool,
     /// Takes and tells `x-amz-checksum-…` ("Checking object integrity").
     pub checksums: bool,
+    /// Makes a CRC-64/NVME of a whole object that is put in parts (`x-amz-checksum-type: FULL_OBJECT`).
+    pub joined_crc: bool,
     /// Honours `If-None-Match` on CompleteMultipartUpload.
     pub conditional_complete: bool,
     /// Known to ignore `If-None-Match` and `If-Match` on a PUT; nothing is gained by asking.
@@ -61,6 +63,7 @@ const GENERIC: Vendor = Vendor {
     md5_etags: true,
     joined_etags: true,
     checksums: false,
+    joined_crc: false,
     conditional_complete: false,
     ignores_conditions: false,
     versions: true,
@@ -84,6 +87,7 @@ pub(crate) static VENDORS: &[Vendor] = &[
         hosts: &[".amazonaws.com", ".amazonaws.com.cn"],
         // User guide, "Checking object integrity in Amazon S3": full-object CRCs, SHA-256 of an object put whole.
         checksums: true,
+        joined_crc: true,
         // User guide, "How to prevent object overwrites with conditional writes".
         conditional_complete: true,
         // API reference, PutObject, `x-amz-storage-class`. (`OUTPOSTS`, `SNOW` and `EXPRESS_ONEZONE` belong to buckets of

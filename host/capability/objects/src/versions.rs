@@ -281,7 +281,7 @@ impl VersionsCopy<'_> {
     async fn large(&self, source: &Source<'_>, kept: &Kept) -> Result<Option<String>> {
         let (bucket, key) = (&self.action.sink.bucket, &self.action.sink.key);
         let label = self.action.source.label();
-        let id = self.to.create_upload(bucket, key, kept).await?;
+        let id = self.to.create_upload(bucket, key, kept, None).await?;
         self.ledger.set(UPLOAD, json!({ "id": id })).await?;
         let size = self.objects.sizes().part_of(source.size);
         let count = source.size.div_ceil(size);
@@ -306,7 +306,7 @@ impl VersionsCopy<'_> {
             parts.push(Result::<_>::from(part)?);
         }
         drop(sending);
-        let made = self.to.complete_upload(bucket, key, id, &parts, false).await?;
+        let made = self.to.complete_upload(bucket, key, id, &parts, None, false).await?;
         self.ledger.set(UPLOAD, Json::Null).await?;
         Ok(made)
     }

@@ -1,4 +1,5 @@
-//! Each thing that goes wrong × a copy, its resume, a comparison: the target ends right, or an error names the object.
+//! Requests, answers and bodies that go wrong × a copy and its resume: the target ends right, or an error names the object.
+//! Once all is well again, both sides compare equal.
 
 mod common;
 

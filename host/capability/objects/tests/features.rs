@@ -2,6 +2,8 @@
 
 mod common;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use common::*;
 use godwit_lab::s3::{Fault, Versioning};
 use godwit_model::capability::{
@@ -420,4 +422,69 @@ async fn a_probe_that_was_cut_off_is_cleared_away() {
     assert!(rig.target.keys("into").is_empty());
     rig.perform_with(&effect, &MemoryLedger::default(), true).await.unwrap();
     assert!(rig.target.keys("into").is_empty());
+}
+
+#[tokio::test]
+async fn a_vendor_that_joins_checksums_confirms_the_whole_object() {
+    let rig = Rig::small_of_vendor("aws").await;
+    rig.source.put("from", "large", bytes(1300 << 10), &[]).unwrap();
+    rig.source.put("from", "small", b"x".to_vec(), &[]).unwrap();
+    for key in ["large", "small"] {
+        rig.perform(&rig.copy(key)).await.unwrap();
+    }
+    let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &bytes(1300 << 10));
+    let large = rig.target.get("into", "large").unwrap().checksums;
+    assert_eq!(large.values["x-amz-checksum-crc64nvme"], BASE64.encode(sum.to_be_bytes()));
+    assert!(!large.composite);
+    let small = rig.target.get("into", "small").unwrap().checksums;
+    assert!(small.values.contains_key("x-amz-checksum-sha256"));
+
+    // Where both sides keep one, they are compared without reading.
+    let headers = [("x-amz-checksum-crc64nvme", &*BASE64.encode(sum.to_be_bytes()))];
+    rig.source.put("from", "large", bytes(1300 << 10), &headers).unwrap();
+    rig.source.forget_requests();
+    let found = rig.objects.compare(&[pair(&rig, "large")], false).await.remove(0).unwrap();
+    assert_eq!((found.likeness, found.by.as_str()), (Likeness::Same, "crc64nvme"));
+    assert!(rig.source.requests().iter().all(|request| request.operation == "HeadObject"));
+}
+
+#[tokio::test]
+async fn an_anonymous_source_is_read_unsigned() {
+    let rig = Rig::with(|mut connections| {
+        let settings = &mut connections[0].settings;
+        settings.retain(|name, _| !name.contains("key"));
+        settings.insert("credentials".into(), json!("anonymous"));
+        godwit_objects::Objects::new(connections)
+    })
+    .await;
+    rig.source.put("from", "k", b"open to all".to_vec(), &[]).unwrap();
+    let effect = rig.copy("k");
+    let refused = rig.perform(&effect).await.unwrap_err();
+    assert!(refused.message.contains("from/k"), "{refused}");
+    rig.source.make_public("from").unwrap();
+    let mut listing = rig.objects.list(rig.grant("source"), "from", "", None).await.unwrap();
+    assert_eq!(listing.next().await.unwrap()[0].key, "k");
+    rig.perform(&effect).await.unwrap();
+    assert_eq!(rig.target.get("into", "k").unwrap().bytes, "open to all".as_bytes());
+    let error = rig.objects.presigned_get(rig.grant("source"), &at("from", "k")).await.unwrap_err();
+    assert!(error.message.contains("anonymous"), "{error}");
+}
+
+#[tokio::test]
+async fn limits_are_kept() {
+    for (field, limit, least) in [("max_bandwidth", 1_000_000, 400), ("max_requests_per_second", 20, 400)] {
+        let rig = Rig::with(|mut connections| {
+            connections[0].settings.insert(field.into(), json!(limit));
+            godwit_objects::Objects::new(connections)
+        })
+        .await;
+        let begun = std::time::Instant::now();
+        for index in 0..12 {
+            let key = format!("k{index}");
+            rig.source.put("from", &key, bytes(50 << 10), &[]).unwrap();
+            rig.perform(&rig.copy(&key)).await.unwrap();
+        }
+        let took = begun.elapsed().as_millis();
+        assert!(took >= least, "{field}: {took} ms");
+    }
 }
