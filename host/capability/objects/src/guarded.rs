@@ -368,9 +368,11 @@ impl Sink<'_> {
             Ok((again, _, _)) => {
                 tracing::info!(connection = %self.store.endpoint.name, "the store ignores If-None-Match: HEAD asks first");
                 self.store.beliefs.learn(Belief::Ignored);
-                // Where versions are kept there is one too many now.
+                // Where versions are kept there is one too many now. A store that only claims versions takes no notice of
+                // the one that a DELETE names, and would delete the object.
                 if let (Some(first), true) = (&placed.version, again.version.is_some())
                     && again.version != placed.version
+                    && self.store.keeps_versions(self.bucket).await.unwrap_or(false)
                     && let Err(error) = self.store.delete(self.bucket, self.key, Some(first)).await
                 {
                     placed.notes.push(format!("a spare version {first} could not be deleted: {error}"));
