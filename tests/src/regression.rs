@@ -27,22 +27,21 @@ fn ways() -> [Way; 2] {
     let source = json!({ "connection": "source", "access": "read" });
     let target = json!({ "connection": "target", "access": "write" });
     let here = |access: &str| json!({ "connection": "here", "access": access });
-    let skip = json!(["large object"]);
     [
         Way {
             name: "postgres-copy",
             steps: json!([{
                 "id": "copy", "plugin": "postgres-copy", "grant": { "source": source, "target": target },
-                "with": { "owners": true, "privileges": true }
+                "with": { "owners": true, "privileges": true, "security_labels": true }
             }]),
         },
         Way {
             name: "postgres-dump, postgres-restore",
             steps: json!([
                 { "id": "dump", "plugin": "postgres-dump", "grant": { "source": source, "archive": here("write") },
-                  "with": { "path": "archive", "owners": true, "privileges": true, "skip": skip } },
+                  "with": { "path": "archive", "owners": true, "privileges": true, "security_labels": true } },
                 { "id": "restore", "plugin": "postgres-restore", "needs": ["dump"],
-                  "grant": { "archive": here("read"), "target": target }, "with": { "path": "archive", "owners": true, "privileges": true } }
+                  "grant": { "archive": here("read"), "target": target }, "with": { "path": "archive", "owners": true, "privileges": true, "security_labels": true } }
             ]),
         },
     ]

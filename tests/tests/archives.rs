@@ -4,6 +4,8 @@
 mod objects;
 #[path = "archives/options.rs"]
 mod options;
+#[path = "archives/places.rs"]
+mod places;
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -12,13 +12,17 @@ const FOLDER: &str = "regression-sources";
 /// Debian's source packages: 15 as it is installed (what the server's headers and tests were made of), 18 at whatever
 /// version the newest suite has. Debian 12 to 13 never had 16.
 const MAJORS: [u32; 2] = [15, 18];
-/// Of a source tree, what the tests need: they themselves, and the trigger functions in C that they use.
-const PARTS: [&str; 2] = ["src/test/regress", "contrib/spi"];
+/// Of a source tree, what the tests need: they themselves, the trigger functions in C that they use, and a provider of
+/// security labels.
+const PARTS: [&str; 3] = ["src/test/regress", "contrib/spi", "src/test/modules/dummy_seclabel"];
 
-/// The tree of a major with `src/test/regress` and `contrib/spi`, if it was fetched.
+/// The tree of a major with those of its parts that are needed, if it was fetched.
 pub fn tree(cache: &Path, major: u32) -> Option<PathBuf> {
     let tree = cache.join(FOLDER).join(major.to_string());
-    tree.join("src/test/regress/parallel_schedule").is_file().then_some(tree)
+    let has = |file: &str| tree.join(file).is_file();
+    let whole =
+        has("src/test/regress/parallel_schedule") && has("src/test/modules/dummy_seclabel/dummy_seclabel.c");
+    whole.then_some(tree)
 }
 
 /// The folder with the server headers of PostgreSQL 15, if it was fetched; those of 16 and 18 are in the wheel.

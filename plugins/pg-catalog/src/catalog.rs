@@ -22,6 +22,8 @@ pub struct Rights {
     pub privileges: bool,
     /// Settings of the database, and of roles in it.
     pub settings: bool,
+    /// Security labels.
+    pub labels: bool,
 }
 
 /// Everything that users made in one database.
@@ -64,11 +66,12 @@ pub struct Catalog {
     pub publication_tables: Vec<PublicationTableRow>,
     pub publication_schemas: Vec<PublicationSchemaRow>,
     pub subscriptions: Vec<SubscriptionRow>,
-    /// This and the next three are empty unless asked for by [`Rights`].
+    /// This and the next four are empty unless asked for by [`Rights`].
     pub owners: Vec<OwnerRow>,
     pub privileges: Vec<PrivilegesRow>,
     pub default_privileges: Vec<DefaultPrivilegesRow>,
     pub settings: Vec<SettingRow>,
+    pub labels: Vec<SecurityLabelRow>,
     pub large_objects: LargeObjectsRow,
     pub large_object_groups: Vec<LargeObjectGroup>,
     pub edges: Vec<EdgeRow>,
@@ -213,6 +216,7 @@ impl Catalog {
             "privileges" => one(r).map(|x| self.privileges.push(x)),
             "default_privileges" => one(r).map(|x| self.default_privileges.push(x)),
             "setting" => one(r).map(|x| self.settings.push(x)),
+            "label" => one(r).map(|x| self.labels.push(x)),
             "large_objects" => one(r).map(|x| self.large_objects = x),
             "large_object" => one(r).map(|x| self.large_object_groups.push(x)),
             "edge" => one(r).map(|x| self.edges.push(x)),
@@ -242,6 +246,7 @@ impl Catalog {
         self.rules.sort_by_cached_key(|r| (of(r.relation), r.name.clone()));
         self.statistics.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
         self.collations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        self.labels.sort();
         self.large_object_groups.sort_by_key(|group| group.oids.first().copied());
         self.unsupported.sort_by(|a, b| (&a.kind, &a.schema, &a.name).cmp(&(&b.kind, &b.schema, &b.name)));
     }

@@ -48,6 +48,18 @@ pub fn compare(source: &Graph, target: &Graph) -> Vec<(String, Kind, Difference)
             Some(other) => {
                 let (source, target) = (definition(node, oldest), definition(other, oldest));
                 let (older, newer) = if source_is_older { (&source, &target) } else { (&target, &source) };
+                // Where nothing is said, it lies where the database does, wherever that is.
+                if node.tablespace.is_some() && node.tablespace != other.tablespace {
+                    let place = |node: &Node| {
+                        format!("in tablespace {}", node.tablespace.as_deref().unwrap_or("of the database"))
+                    };
+                    found.push((
+                        node.title(),
+                        node.kind,
+                        Difference::Differs { source: place(node), target: place(other) },
+                    ));
+                    continue;
+                }
                 if source == target
                     || !same_major && node.kind.is_worded() && alike_but_for_qualifiers(older, newer)
                 {

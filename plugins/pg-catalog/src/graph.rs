@@ -29,6 +29,8 @@ pub struct Node {
     pub parent: Option<NodeId>,
     /// An index's access method.
     pub method: Option<String>,
+    /// Where it is to lie; its statements say so once [`Graph::write_tablespaces`] was called.
+    pub tablespace: Option<String>,
     pub create: Vec<String>,
     /// What stands in the place of the first statement on a server before this version, which lacks the words for it.
     pub older: Option<(u32, String)>,
@@ -65,6 +67,7 @@ impl Node {
             references: None,
             parent: None,
             method: None,
+            tablespace: None,
             create: Vec::new(),
             older: None,
             since: Vec::new(),
@@ -353,6 +356,7 @@ pub fn build_with(catalog: &Catalog, filter: &Filter, skip: &BTreeSet<String>, d
     builder.privileges();
     builder.default_privileges();
     builder.large_objects();
+    builder.labels();
     builder.settings();
     builder.link();
     let unsupported = unsupported_needs(&builder);

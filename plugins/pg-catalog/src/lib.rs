@@ -25,6 +25,7 @@ mod rows;
 pub mod sections;
 pub mod selection;
 pub mod sql;
+pub mod tablespaces;
 mod target;
 mod units;
 
@@ -33,6 +34,7 @@ pub use catalog::{
     server_version,
 };
 pub use compare::{Difference, compare};
+pub use ddl::{SECURITY_LABEL, unlabelled};
 pub use graph::{Cause, Defaults, Graph, LeftOut, Node, NodeId, build, build_with};
 pub use kind::{Kind, Phase};
 pub use order::{late, sort};

@@ -87,6 +87,9 @@ pub fn everything(version: u32, superuser: bool, rights: Rights) -> String {
     if rights.settings {
         sections.push(("setting", settings::settings()));
     }
+    if rights.labels {
+        sections.push(("label", labels()));
+    }
     if rights.owners {
         sections.push(("owner", privileges::owners()));
     }
@@ -207,7 +210,8 @@ fn relations(version: u32) -> String {
            COALESCE((SELECT json_agg(i.inhparent::int8 ORDER BY i.inhseqno) FROM pg_inherits i \
              WHERE i.inhrelid = c.oid {attached}), '[]') AS parents, \
            CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END AS definition, \
-           c.relispopulated AS populated, c.reltablespace <> 0 AS tablespace, \
+           c.relispopulated AS populated, \
+           (SELECT s.spcname FROM pg_tablespace s WHERE s.oid = c.reltablespace) AS tablespace, \
            CASE WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) END AS bytes, \
            (SELECT s.srvname FROM pg_foreign_server s WHERE s.oid = ft.ftserver) AS server, \
            {} AS foreign_options, {}, \
@@ -271,6 +275,7 @@ fn indexes() -> String {
            pg_get_indexdef(i.indexrelid) AS definition, i.indisvalid AS valid, i.indisclustered AS clustered, \
            i.indisreplident AS replica_identity, k.oid::int8 AS constraint, h.inhparent::int8 AS parent, \
            ic.relkind = 'I' AS partitioned, COALESCE(to_json(ic.reloptions), '[]') AS options, \
+           (SELECT s.spcname FROM pg_tablespace s WHERE s.oid = ic.reltablespace) AS tablespace, \
            (SELECT json_agg(json_build_array(a.attnum, a.attstattarget) ORDER BY a.attnum) FROM pg_attribute a \
              WHERE a.attrelid = i.indexrelid AND a.attstattarget >= 0) AS statistics, \
            obj_description(i.indexrelid, 'pg_class') AS comment \
@@ -405,6 +410,14 @@ fn collations(version: u32) -> String {
     )
 }
 
+/// Security labels of what is in this database; those of roles and tablespaces are the server's.
+fn labels() -> String {
+    "SELECT l.classoid::regclass::text AS class, l.objoid::int8 AS oid, l.provider, l.label, \
+       (SELECT quote_ident(a.attname) FROM pg_attribute a WHERE l.classoid = 1259 \
+         AND a.attrelid = l.objoid AND a.attnum = l.objsubid AND l.objsubid > 0) AS column FROM pg_seclabel l"
+        .to_owned()
+}
+
 /// Dependencies among what users made, and of members on their extensions. A function hangs on a transform for its
 /// language and types whether it uses it or not, so that tells nothing; those that it names are told by itself.
 fn edges() -> String {
@@ -452,6 +465,8 @@ pub fn target(version: u32) -> String {
            p.prokind::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {USER_SCHEMA} AND {} \
            AND NOT EXISTS (SELECT 1 FROM pg_depend i \
              WHERE i.classid = 'pg_catalog.pg_proc'::regclass AND i.objid = p.oid AND i.deptype = 'i') \
+         UNION ALL SELECT 'tablespace', s.spcname::text, has_tablespace_privilege(s.oid, 'CREATE')::text \
+           FROM pg_tablespace s \
          UNION ALL SELECT 'large objects', count(*)::text, NULL FROM pg_largeobject_metadata \
          UNION ALL SELECT 'user', current_user::text, current_setting('is_superuser') \
          UNION ALL SELECT 'member', r.rolname::text, NULL FROM pg_roles r WHERE pg_has_role(r.oid, 'MEMBER') UNION ALL {}",
@@ -469,7 +484,7 @@ mod tests {
     /// The gate of the host takes queries of up to 64 KiB.
     #[test]
     fn the_longest_query_passes_the_gate() {
-        let rights = Rights { owners: true, privileges: true, settings: true };
+        let rights = Rights { owners: true, privileges: true, settings: true, labels: true };
         for version in [120_000, 130_000, 140_000, 150_000, 160_000, 170_000, 180_000] {
             let length = everything(version, true, rights).len();
             assert!(length < 60 << 10, "{length} bytes for {version}");

@@ -167,7 +167,8 @@ pub struct RelationRow {
     pub parents: Vec<Oid>,
     pub definition: Option<String>,
     pub populated: bool,
-    pub tablespace: bool,
+    /// Where it isn't the database's own; see [`crate::tablespaces`].
+    pub tablespace: Option<String>,
     pub bytes: Option<u64>,
     /// The server of a foreign table.
     pub server: Option<String>,
@@ -269,6 +270,8 @@ pub struct IndexRow {
     pub parent: Option<Oid>,
     pub partitioned: bool,
     pub options: Vec<String>,
+    #[serde(default)]
+    pub tablespace: Option<String>,
     /// (column number, target).
     pub statistics: Option<Vec<(i16, i32)>>,
     pub comment: Option<String>,
@@ -399,6 +402,17 @@ pub struct CollationRow {
     pub locale: Option<String>,
     pub rules: Option<String>,
     pub comment: Option<String>,
+}
+
+/// A row of `pg_seclabel`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct SecurityLabelRow {
+    pub class: String,
+    pub oid: Oid,
+    /// Quoted, of a label of a column's.
+    pub column: Option<String>,
+    pub provider: String,
+    pub label: String,
 }
 
 /// A row of `pg_depend`: the object `(c, o)` needs `(rc, ro)`.

@@ -10,18 +10,19 @@ use crate::kind::Kind;
 use crate::pattern::{Filter, Patterns};
 use crate::rows::{ConfigTable, Oid};
 use crate::sql;
+use crate::tablespaces::TablespaceMap;
 
 /// Rows that users put into tables of extensions: beside [`Kind::SKIPPABLE`] a name for `skip`.
 pub const EXTENSION_DATA: &str = "extension data";
 
 /// What is lost by design, or because the recipe doesn't ask for it; also pg_dump's `--no-owner --no-privileges
 /// --no-tablespaces`.
-pub fn dropped(rights: Rights) -> Vec<String> {
+pub fn dropped(rights: Rights, tablespaces: &TablespaceMap) -> Vec<String> {
     let all = [
         ("owners", !rights.owners),
         ("privileges", !rights.privileges),
-        ("tablespaces", true),
-        ("security labels", true),
+        ("tablespaces", tablespaces.is_empty()),
+        ("security labels", !rights.labels),
         ("database settings", !rights.settings),
     ];
     all.iter().filter(|(_, dropped)| *dropped).map(|(what, _)| (*what).to_owned()).collect()

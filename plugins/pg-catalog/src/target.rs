@@ -40,8 +40,10 @@ pub struct Target {
     objects: BTreeSet<(String, String)>,
     /// How many.
     large_objects: u64,
+    /// Tablespaces, and whether the connection's user may put something there.
+    pub(crate) spaces: BTreeMap<String, bool>,
     /// The connection's user, and whether it is a superuser.
-    user: String,
+    pub(crate) user: String,
     superuser: bool,
 }
 
@@ -126,6 +128,7 @@ impl Target {
                 "relation" => drop(target.relations.insert(name)),
                 "type" => drop(target.types.insert(name)),
                 "object" => drop(target.objects.insert((detail.unwrap_or_default(), name))),
+                "tablespace" => drop(target.spaces.insert(name, detail.as_deref() == Some("true"))),
                 "large objects" => target.large_objects = name.parse().unwrap_or(0),
                 "user" => {
                     target.superuser = detail.as_deref() == Some("on");

@@ -17,6 +17,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     let sections = params.sections()?;
     let mut catalog = Catalog::read_with(host, SOURCE, params.rights())?;
     catalog.rename_roles(&params.roles)?;
+    let unplaced = catalog.place(&params.tablespaces)?;
     let skip = params.skipped();
     let filter = params.filter();
     let wanted = Wanted {
@@ -27,9 +28,10 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         defaults: Defaults::Inline,
     };
     let (mut graph, mut skipped) = select(host, SOURCE, &catalog, &wanted, "copied")?;
+    graph.write_tablespaces();
     let order = sort(&mut graph)?;
     let nodes = sections.nodes(&graph, &order);
-    let target = preflight::target(host, &catalog, &graph, &nodes, params)?;
+    let target = preflight::target(host, &catalog, &graph, &nodes, &unplaced, params)?;
     let filled: Option<Decision> = match sections.fills() {
         true => Some(data_only::decision(host, params)?),
         false => None,
@@ -53,7 +55,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         tables: copied(&units),
         objects: objects(&catalog, &graph, &nodes),
         skipped,
-        dropped: dropped(params.rights()),
+        dropped: dropped(params.rights(), &params.tablespaces),
         preflight: target.findings,
     })
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use godwit_pg_catalog::fill::{self, Trigger};
 use godwit_pg_catalog::pattern::matches;
 use godwit_pg_catalog::selection::{Skipped, check_filter};
+use godwit_pg_catalog::tablespaces::Dropped;
 use godwit_pg_catalog::{Catalog, Graph, RelationRow, Rights, frontier};
 use godwit_sdk::prelude::*;
 
@@ -46,7 +47,7 @@ pub struct TableCopy {
 
 pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     let catalog = Catalog::read(host, SOURCE)?;
-    let target = preflight::target(host, &catalog, &Graph::default(), &[], params)?;
+    let target = preflight::target(host, &catalog, &Graph::default(), &[], &Dropped::default(), params)?;
     let decision = decision(host, params)?;
     let mut units = begin(&decision);
     let rows = frontier(&units);

@@ -6,7 +6,8 @@ use godwit_pg_catalog::index_build::IndexBuild;
 use godwit_pg_catalog::pattern::Filter;
 use godwit_pg_catalog::sections::Sections;
 use godwit_pg_catalog::{
-    Catalog, Graph, Kind, NodeId, Oid, Phase, TargetMemo, analyze, frontier, late, prelude, sql,
+    Catalog, Graph, Kind, NodeId, Oid, Phase, SECURITY_LABEL, TargetMemo, analyze, frontier, late, prelude,
+    sql, unlabelled,
 };
 use godwit_sdk::prelude::*;
 
@@ -207,6 +208,12 @@ impl Layout<'_> {
         }
         statements.extend(self.build_settings(&wanted));
         let mut undo = Vec::new();
+        // What is there, such as the schema `public`, is labelled all the same.
+        for id in nodes.iter().filter(|id| !wanted.contains(id)) {
+            let labels = self.graph.nodes[*id].create.iter().filter(|s| s.starts_with(SECURITY_LABEL));
+            statements.extend(labels.clone().cloned());
+            undo.extend(labels.map(|statement| unlabelled(statement)));
+        }
         for id in &wanted {
             let node = &self.graph.nodes[*id];
             let hnsw = node.method.as_deref() == Some("hnsw");

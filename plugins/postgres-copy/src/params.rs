@@ -8,6 +8,7 @@ use godwit_pg_catalog::preflight::Finding;
 use godwit_pg_catalog::roles::{RoleMap, check_roles};
 use godwit_pg_catalog::sections::{Section, Sections};
 use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_skip, filter};
+use godwit_pg_catalog::tablespaces::{TablespaceMap, check_tablespaces};
 use godwit_pg_catalog::{MissingRoles, Rights};
 use godwit_sdk::prelude::*;
 
@@ -36,6 +37,11 @@ pub struct Params {
     pub privileges: bool,
     /// Roles of the source, and those of the target that stand for them.
     pub roles: RoleMap,
+    /// Security labels, whose providers the target has to have loaded.
+    pub security_labels: bool,
+    /// Tablespaces of the source, and those of the target that stand for them. What lies in another one goes where the
+    /// database does.
+    pub tablespaces: TablespaceMap,
     /// Makes the roles that are named and that the target lacks, as roles that can't log in.
     pub create_roles: bool,
     /// Drops what the target has under the names of what is made, first. Nothing brings it back.
@@ -53,6 +59,12 @@ impl Params {
     /// Checks what the JSON Schema can't say.
     pub fn check(&self) -> Result<()> {
         let sections = self.sections()?;
+        if !sections.makes() && (self.security_labels || !self.tablespaces.is_empty()) {
+            return Err(Error::Invalid(
+                "`tablespaces` and `security_labels` are of what is made; they don't go with `data_only`, which makes nothing"
+                    .into(),
+            ));
+        }
         if !sections.after && (self.owners || self.privileges || self.settings) {
             return Err(Error::Invalid(
                 "`owners`, `privileges` and `settings` are of what is made, and told after all rows; they don't go with \
@@ -71,6 +83,7 @@ impl Params {
             ));
         }
         check_roles(&self.roles)?;
+        check_tablespaces(&self.tablespaces)?;
         check_skip(&self.skip)?;
         check_memory("index_build.memory", self.index_build.memory.as_deref())
     }
@@ -96,7 +109,12 @@ impl Params {
     }
 
     pub fn rights(&self) -> Rights {
-        Rights { owners: self.owners, privileges: self.privileges, settings: self.settings }
+        Rights {
+            owners: self.owners,
+            privileges: self.privileges,
+            settings: self.settings,
+            labels: self.security_labels,
+        }
     }
 
     pub fn consistency(&self) -> Consistency {

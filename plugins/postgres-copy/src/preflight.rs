@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use godwit_pg_catalog::facts::Facts;
 use godwit_pg_catalog::preflight::{Finding, of_pair, of_source, of_target};
+use godwit_pg_catalog::tablespaces::{Dropped, of_dropped};
 use godwit_pg_catalog::{Catalog, Graph, Kind, Node, NodeId, Oid, TargetMemo, clean};
 use godwit_sdk::prelude::*;
 
@@ -16,6 +17,7 @@ pub fn target<H: Host>(
     catalog: &Catalog,
     graph: &Graph,
     nodes: &[NodeId],
+    unplaced: &Dropped,
     params: &Params,
 ) -> Result<TargetMemo> {
     let sections = params.sections()?;
@@ -40,6 +42,12 @@ pub fn target<H: Host>(
                 findings.extend(of_pair(source, &facts, sections.rows));
             }
             findings.extend(target.obstacles(&nodes));
+            findings.extend(graph.labels());
+            if sections.makes() {
+                findings.extend(of_dropped(unplaced));
+                findings
+                    .extend(target.tablespaces(nodes.iter().filter_map(|node| node.tablespace.as_deref())));
+            }
             findings.extend(target.large_objects(sections.rows && graph.large_objects > 0));
             findings.extend(target.other_versions(&nodes, catalog));
             let named =

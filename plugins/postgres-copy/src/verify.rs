@@ -21,6 +21,7 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
     let mut checks = evidence::rows(host, &tables)?;
     let (mut source, target) = Catalog::read_both(host, SOURCE, TARGET, params.rights())?;
     source.rename_roles(&params.roles)?;
+    source.place(&params.tablespaces)?;
     let sections = params.sections()?;
     if sections.makes() {
         checks.extend(definitions(&source, &target, params, sections)?);

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_archive::{Data, Entry, Section};
 use godwit_pg_catalog::sections::Sections;
-use godwit_pg_catalog::{Catalog, Graph, Kind, LargeObjectGroup, Node, NodeId, Oid, Phase, late, sql};
+use godwit_pg_catalog::{
+    Catalog, Graph, Kind, LargeObjectGroup, Node, NodeId, Oid, Phase, SECURITY_LABEL, late, sql,
+};
 
 use crate::rights::{Owners, acl_tag};
 
@@ -14,6 +16,8 @@ pub const OBJECTS: &str = "blobs.toc";
 /// What an archive says, without the positions of sequences, which are read last.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
+    /// Of its texts and rows.
+    pub encoding: String,
     pub entries: Vec<Entry>,
     pub tables: Vec<TableRows>,
     /// Each with its entry's place in `entries`.
@@ -41,15 +45,25 @@ impl TableRows {
     }
 }
 
-/// Works out the entries of a sorted graph. `tables` are the relations that hold rows, in the order of their files.
+/// What is moved beside definitions.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// The relations that hold rows, in the order of their files.
+    pub tables: &'a [Oid],
+    /// The numbers of large objects.
+    pub objects: &'a [Oid],
+}
+
+/// Works out the entries of a sorted graph.
 pub fn contents(
     catalog: &Catalog,
     graph: &Graph,
     order: &[NodeId],
-    tables: &[Oid],
-    objects: &[Oid],
+    rows: Rows<'_>,
     sections: Sections,
+    encoding: &str,
 ) -> Contents {
+    let Rows { tables, objects } = rows;
     let late = late(&graph.nodes, order);
     let is_before = |id: &NodeId| {
         let kind = graph.nodes[*id].kind;
@@ -63,7 +77,7 @@ pub fn contents(
         after_tables,
         ids: BTreeMap::new(),
         owners: Owners::of(graph),
-        contents: Contents::default(),
+        contents: Contents { encoding: encoding.to_owned(), ..Contents::default() },
         next: 1,
     };
     writer.settings();
@@ -144,8 +158,9 @@ impl Writer<'_> {
 
     /// What `dumpEncoding`, `dumpStdStrings` and `dumpSearchPath` of pg_dump.c write.
     fn settings(&mut self) {
+        let encoding = format!("SET client_encoding = '{}';\n", self.contents.encoding);
         for (desc, definition) in [
-            ("ENCODING", "SET client_encoding = 'UTF8';\n"),
+            ("ENCODING", encoding.as_str()),
             ("STDSTRINGS", "SET standard_conforming_strings = 'on';\n"),
             ("SEARCHPATH", "SELECT pg_catalog.set_config('search_path', '', false);\n"),
         ] {
@@ -187,7 +202,9 @@ impl Writer<'_> {
             Kind::Privileges | Kind::SystemPrivileges => return self.privileges(id),
             _ => {}
         }
-        let is_comment = |statement: &&String| statement.starts_with("COMMENT ON ");
+        let is_comment = |statement: &&String| {
+            statement.starts_with("COMMENT ON ") || statement.starts_with(SECURITY_LABEL)
+        };
         let is_attachment = |statement: &&String| {
             let word = match node.kind {
                 Kind::Table | Kind::ForeignTable => "ALTER TABLE ONLY ",
@@ -205,6 +222,7 @@ impl Writer<'_> {
         entry.catalog = node.kind.catalog_oid();
         entry.oid = node.oid;
         entry.namespace = namespace(node);
+        entry.tablespace = tablespace(node);
         entry.owner = self.owners.of_node(graph, id).map(str::to_owned);
         entry.dependencies = self.dependencies(node);
         let is_public = node.kind == Kind::Schema && node.name == "public";
@@ -225,7 +243,8 @@ impl Writer<'_> {
         }
         self.ids.insert(id, ids);
         for statement in node.create.iter().filter(is_comment) {
-            let mut entry = self.new_entry("COMMENT", &comment_tag(node, statement), Section::None);
+            let desc = if statement.starts_with(SECURITY_LABEL) { "SECURITY LABEL" } else { "COMMENT" };
+            let mut entry = self.new_entry(desc, &comment_tag(node, statement), Section::None);
             entry.namespace = namespace(node);
             entry.definition = Some(text([statement.clone()]));
             entry.dependencies = vec![main];
@@ -297,11 +316,12 @@ impl Writer<'_> {
             let (main, owner) = (entry.dump_id, entry.owner.clone());
             made.push(main);
             self.contents.entries.push(entry);
-            let Some(group) = group else { continue };
-            let granted = group.privileges(&tag);
-            for (desc, statements) in
-                [("COMMENT", group.comment_on(&tag).into_iter().collect()), ("ACL", granted)]
-            {
+            let comment = group.and_then(|group| group.comment_on(&tag)).into_iter().collect();
+            let granted = group.map(|group| group.privileges(&tag)).unwrap_or_default();
+            let of_this = catalog.labels.iter().filter(|row| row.is_of_large_object() && row.oid == *oid);
+            let labels: Vec<String> = of_this.map(|row| row.on(&format!("LARGE OBJECT {oid}"))).collect();
+            for (desc, statements) in [("COMMENT", comment), ("SECURITY LABEL", labels), ("ACL", granted)] {
+                let statements: Vec<String> = statements;
                 if statements.is_empty() {
                     continue;
                 }
@@ -480,6 +500,20 @@ fn namespace(node: &Node) -> Option<String> {
     Some(node.schema.clone()).filter(|schema| !schema.is_empty())
 }
 
+/// Empty is the database's own; what can't lie in one has none.
+fn tablespace(node: &Node) -> Option<String> {
+    let lies = matches!(
+        node.kind,
+        Kind::Table
+            | Kind::MaterializedView
+            | Kind::Index
+            | Kind::PrimaryKey
+            | Kind::Unique
+            | Kind::Exclusion
+    );
+    lies.then(|| node.tablespace.clone().unwrap_or_default())
+}
+
 /// A statement of a definition as an archive has it.
 fn defined(node: &Node, statement: &str) -> String {
     match node.kind {
@@ -511,7 +545,7 @@ fn dropped(node: &Node) -> Option<String> {
 
 /// `TABLE users` of `COMMENT ON TABLE app.users IS '…'`.
 fn comment_tag(node: &Node, statement: &str) -> String {
-    let rest = statement.strip_prefix("COMMENT ON ").unwrap_or(statement);
+    let rest = statement.split_once(" ON ").map_or(statement, |(_, rest)| rest);
     let object = rest.split(" IS ").next().unwrap_or(rest);
     object.replacen(&format!("{}.", sql::ident(&node.schema)), "", 1)
 }

@@ -7,13 +7,14 @@ use godwit_pg_catalog::facts::Facts;
 use godwit_pg_catalog::preflight::{Finding, conclude, of_source};
 use godwit_pg_catalog::sections::Sections;
 use godwit_pg_catalog::selection::{Wanted, dropped, select};
+use godwit_pg_catalog::tablespaces::{Dropped, of_dropped};
 use godwit_pg_catalog::{
     Catalog, Defaults, Graph, Kind, Oid, RelationRow, Unit, fill, large_object_numbers, sequence_positions,
     sort, submit,
 };
 use godwit_sdk::prelude::*;
 
-use crate::contents::{Contents, OBJECTS, TableRows, contents};
+use crate::contents::{Contents, OBJECTS, Rows, TableRows, contents};
 use crate::params::{DumpedTable, Format, Outputs, Params};
 use crate::script::script;
 use crate::{ARCHIVE, OBJECT_FILES, SOURCE, WHOLE};
@@ -23,6 +24,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     host.memo("vacant", || vacant(host, params))?;
     let mut catalog = Catalog::read_with(host, SOURCE, params.rights())?;
     catalog.rename_roles(&params.roles)?;
+    let unplaced = catalog.place(&params.tablespaces)?;
     let skip: BTreeSet<String> = params.skip.iter().cloned().collect();
     // `pg_restore -t` makes a table without its sequence.
     let sections = params.sections()?;
@@ -36,12 +38,14 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     let (mut graph, skipped) = select(host, SOURCE, &catalog, &wanted, "dumped")?;
     let order = sort(&mut graph)?;
     let tables = tables(host, &catalog, &graph, params)?;
-    let preflight = host.memo("preflight", || preflight(host, &catalog, &tables, sections))?;
+    let Source { preflight, encoding } =
+        host.memo("preflight", || preflight(host, &catalog, &tables, &unplaced, sections))?;
     let objects = match sections.rows && graph.large_objects > 0 {
         true => numbers(host)?,
         false => Vec::new(),
     };
-    let mut contents = contents(&catalog, &graph, &order, &tables, &objects, sections);
+    let rows = Rows { tables: &tables, objects: &objects };
+    let mut contents = contents(&catalog, &graph, &order, rows, sections, &encoding);
 
     let units: Vec<Unit<&TableRows>> = contents
         .tables
@@ -77,7 +81,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         bytes,
         objects: counts(&graph.only(&sections.nodes(&graph, &order))),
         skipped,
-        dropped: dropped(params.rights()),
+        dropped: dropped(params.rights(), &params.tablespaces),
         preflight,
     })
 }
@@ -92,19 +96,33 @@ fn numbers<H: Host>(host: &H) -> Result<Vec<Oid>> {
     Ok(batches.into_iter().flat_map(|batch| batch.oids).collect())
 }
 
+/// What is known of the source before anything is written.
+#[derive(Serialize, Deserialize)]
+struct Source {
+    preflight: Vec<Finding>,
+    /// Of what it sends: UTF-8, but of a database that doesn't know its own, whose bytes come as they are.
+    encoding: String,
+}
+
 /// What is found at the source before anything is written.
 fn preflight<H: Host>(
     host: &H,
     catalog: &Catalog,
     tables: &[Oid],
+    unplaced: &Dropped,
     sections: Sections,
-) -> Result<Vec<Finding>> {
+) -> Result<Source> {
     let facts = Facts::read(host, SOURCE, catalog.version)?;
     let of_rows = tables.iter().filter_map(|oid| catalog.relation(*oid));
     let unlogged: Vec<String> = of_rows.filter(|r| r.persistence == "u").map(RelationRow::label).collect();
-    conclude(host, of_source(&facts, &unlogged, sections.rows), |why| {
-        format!("the source can't be dumped: {why}; nothing was written")
-    })
+    let mut findings = of_source(&facts, &unlogged, sections.rows);
+    if sections.makes() {
+        findings.extend(of_dropped(unplaced));
+    }
+    let preflight =
+        conclude(host, findings, |why| format!("the source can't be dumped: {why}; nothing was written"))?;
+    let encoding = if facts.encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
+    Ok(Source { preflight, encoding: encoding.to_owned() })
 }
 
 /// Fails where something is at the archive's place.
@@ -225,7 +243,7 @@ fn seal<H: Host>(host: &H, params: &Params, key: &str, contents: &Contents) -> R
                 ARCHIVE,
                 key,
                 &params.path,
-                script(&contents.entries, &origin.server, params.cleaning(), of_entry),
+                script(contents, &origin.server, params.cleaning(), of_entry),
             )
         }
     }

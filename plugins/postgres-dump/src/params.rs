@@ -9,6 +9,7 @@ use godwit_pg_catalog::preflight::Finding;
 use godwit_pg_catalog::roles::{RoleMap, check_roles};
 use godwit_pg_catalog::sections::{Section, Sections};
 use godwit_pg_catalog::selection::{Reliance, Selection, Skipped, check_skip, filter};
+use godwit_pg_catalog::tablespaces::{TablespaceMap, check_tablespaces};
 use godwit_sdk::prelude::*;
 
 use crate::script::Cleaning;
@@ -105,6 +106,13 @@ pub struct Params {
     /// Roles of the source, and those that stand for them in the archive.
     #[serde(default)]
     pub roles: RoleMap,
+    /// Security labels.
+    #[serde(default)]
+    pub security_labels: bool,
+    /// Tablespaces of the source, and those that the archive names in their place. What lies in another one is said to lie
+    /// where the database does.
+    #[serde(default)]
+    pub tablespaces: TablespaceMap,
     /// Kinds of objects to leave out, such as `trigger` or `event trigger`.
     #[serde(default)]
     pub skip: Vec<String>,
@@ -119,6 +127,12 @@ impl Params {
             ));
         }
         let sections = self.sections()?;
+        if !sections.makes() && (self.security_labels || !self.tablespaces.is_empty()) {
+            return Err(Error::Invalid(
+                "`tablespaces` and `security_labels` are of what is made; they don't go with `data_only`, which makes nothing"
+                    .into(),
+            ));
+        }
         if !sections.rows && (!self.table_data.include.is_empty() || !self.table_data.exclude.is_empty()) {
             return Err(Error::Invalid(
                 "`table_data` chooses among rows, and no rows are dumped; leave it out".into(),
@@ -158,11 +172,17 @@ impl Params {
             ));
         }
         check_roles(&self.roles)?;
+        check_tablespaces(&self.tablespaces)?;
         check_skip(&self.skip)
     }
 
     pub fn rights(&self) -> Rights {
-        Rights { owners: self.owners, privileges: self.privileges, settings: false }
+        Rights {
+            owners: self.owners,
+            privileges: self.privileges,
+            settings: false,
+            labels: self.security_labels,
+        }
     }
 
     pub fn filter(&self) -> Filter {

@@ -1,5 +1,6 @@
 //! An archive as a script for psql.
 
+use crate::contents::Contents;
 use godwit_pg_archive::{Entry, if_exists};
 use godwit_pg_catalog::sql::ident;
 use godwit_sdk::types::Piece;
@@ -8,7 +9,6 @@ use godwit_sdk::types::Piece;
 const SETTINGS: &str = "SET statement_timeout = 0;
 SET lock_timeout = 0;
 SET idle_in_transaction_session_timeout = 0;
-SET client_encoding = 'UTF8';
 SET standard_conforming_strings = on;
 SELECT pg_catalog.set_config('search_path', '', false);
 SET check_function_bodies = false;
@@ -28,16 +28,18 @@ pub enum Cleaning {
 
 /// The pieces of a script: text, and between them the rows of the entries that `file` knows a file for.
 pub fn script(
-    entries: &[Entry],
+    contents: &Contents,
     server: &str,
     cleaning: Cleaning,
     file: impl Fn(&Entry) -> Option<String>,
 ) -> Vec<Piece> {
+    let entries = &contents.entries;
     let mut pieces = Vec::new();
     let mut text = format!(
-        "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version {}\n-- Dumped by godwit {}\n\n{SETTINGS}\n",
+        "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version {}\n-- Dumped by godwit {}\n\nSET client_encoding = '{}';\n{SETTINGS}\n",
         one_line(server),
-        env!("CARGO_PKG_VERSION")
+        env!("CARGO_PKG_VERSION"),
+        contents.encoding
     );
     for entry in entries.iter().rev().filter(|_| cleaning != Cleaning::None) {
         // What was written for this archive was written by this plugin: a statement to a line.
@@ -62,7 +64,15 @@ pub fn script(
                 pieces.push(Piece::Dumped(path));
             }
             _ => {
+                // As pg_dump has it (`_selectTablespace` in pg_backup_archiver.c); nothing begins in another one.
+                let tablespace = entry.tablespace.as_ref().filter(|name| !name.is_empty());
+                if let Some(tablespace) = tablespace {
+                    text += &format!("SET default_tablespace = {};\n\n", ident(tablespace));
+                }
                 text += entry.definition.as_deref().unwrap_or_default();
+                if tablespace.is_some() {
+                    text += "\nSET default_tablespace = '';\n";
+                }
                 text.push('\n');
                 if let (Some(alter), Some(owner)) = (entry.alter_owner(), &entry.owner) {
                     text += &format!("{alter} {};\n\n", ident(owner));

@@ -17,7 +17,7 @@ fn relation(oid: u32, name: &str) -> Value {
         "oid": oid, "schema": "app", "name": name, "kind": "r", "persistence": "p", "partition": false,
         "row_type": oid + 1, "bound": null, "partition_key": null, "options": [], "toast_options": [],
         "row_security": false, "force_row_security": false, "replica_identity": "d", "access_method": "heap",
-        "of_type": null, "parents": [], "definition": null, "populated": true, "tablespace": false, "bytes": 8192,
+        "of_type": null, "parents": [], "definition": null, "populated": true, "tablespace": null, "bytes": 8192,
         "comment": "a; comment"
     }})
 }

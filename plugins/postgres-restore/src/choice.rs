@@ -14,7 +14,6 @@ use crate::params::Params;
 const NEVER: &[(&str, &str)] = &[
     ("DATABASE", "the database is the target's own"),
     ("DATABASE PROPERTIES", "settings of the database are the target's own"),
-    ("SECURITY LABEL", "security labels are not restored"),
     ("STATISTICS DATA", "the planner's statistics are taken anew by ANALYZE"),
     ("<Init>", "it means nothing since PostgreSQL 7.4"),
 ];
@@ -46,6 +45,11 @@ pub fn is_data(entry: &Entry) -> bool {
 /// Whether an entry says what is granted.
 pub fn is_privileges(entry: &Entry) -> bool {
     matches!(entry.desc.as_str(), "ACL" | "DEFAULT ACL")
+}
+
+/// Whether an entry is a comment or a security label.
+pub fn is_said(entry: &Entry) -> bool {
+    matches!(entry.desc.as_str(), "COMMENT" | "SECURITY LABEL")
 }
 
 /// Whether an entry is something that rows are read from.
@@ -222,7 +226,9 @@ fn left_out<'a>(toc: &'a Toc, params: &Params) -> Result<BTreeMap<i32, String>> 
             out.insert(entry.dump_id, (*why).to_owned());
         } else if is_privileges(entry) && !params.privileges {
             out.insert(entry.dump_id, "`privileges` is not set".to_owned());
-        } else if entry.desc == "COMMENT"
+        } else if entry.desc == "SECURITY LABEL" && !params.security_labels {
+            out.insert(entry.dump_id, "`security_labels` is not set".to_owned());
+        } else if is_said(entry)
             && let Some((_, why)) = FOREIGN_COMMENTS.iter().find(|(object, _)| tag(entry).starts_with(object))
         {
             out.insert(entry.dump_id, (*why).to_owned());
@@ -300,7 +306,9 @@ fn schema_of(entry: &Entry) -> Option<&str> {
     match entry.desc.as_str() {
         "SCHEMA" => Some(tag(entry)),
         // A comment's stands in its tag.
-        "COMMENT" if tag(entry).starts_with("SCHEMA ") => tag(entry).strip_prefix("SCHEMA "),
+        "COMMENT" | "SECURITY LABEL" if tag(entry).starts_with("SCHEMA ") => {
+            tag(entry).strip_prefix("SCHEMA ")
+        }
         _ => Some(namespace(entry)).filter(|schema| !schema.is_empty()),
     }
 }
@@ -336,7 +344,8 @@ fn roots(toc: &Toc) -> BTreeMap<(&str, &str), (&str, &str)> {
 /// restored takes nothing along.
 fn cascade(toc: &Toc, out: &mut BTreeMap<i32, String>) {
     let takes_along = |entry: &Entry| {
-        !matches!(entry.desc.as_str(), "SCHEMA" | "EXTENSION" | "COMMENT" | "TABLE DATA" | "SEQUENCE SET")
+        !matches!(entry.desc.as_str(), "SCHEMA" | "EXTENSION" | "TABLE DATA" | "SEQUENCE SET")
+            && !is_said(entry)
             && !is_privileges(entry)
             && !NEVER.iter().any(|(desc, _)| *desc == entry.desc)
     };
@@ -386,7 +395,7 @@ pub fn sections_of(entries: &[&Entry]) -> BTreeMap<i32, Section> {
 pub fn schemas(entries: &[&Entry]) -> BTreeSet<String> {
     entries
         .iter()
-        .filter(|entry| !matches!(entry.desc.as_str(), "EXTENSION" | "COMMENT") && !is_privileges(entry))
+        .filter(|entry| entry.desc != "EXTENSION" && !is_said(entry) && !is_privileges(entry))
         .map(|entry| if entry.desc == "SCHEMA" { tag(entry) } else { namespace(entry) })
         .filter(|schema| !schema.is_empty())
         .map(str::to_owned)

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use godwit_pg_archive::{Entry, Section, if_exists, split};
 use godwit_pg_catalog::index_build::IndexBuild;
+use godwit_pg_catalog::tablespaces::{table_within, within};
 use godwit_pg_catalog::{TargetMemo, analyze, frontier, prelude, sql};
 use godwit_sdk::prelude::*;
 
 use crate::archive::{Archive, Rows};
-use crate::choice::{Choice, is_data, is_privileges, sections_of};
+use crate::choice::{Choice, is_data, is_privileges, is_said, sections_of};
 use crate::data_only::{Begun, Decision};
 use crate::objects;
 use crate::params::{Params, RestoredTable};
@@ -80,6 +81,18 @@ fn part<'a>(entry: &'a Entry, target: &TargetMemo, attached: &Attached) -> Resul
                 |method: &str| format!("SET LOCAL default_table_access_method = {}", sql::ident(method));
             statements.insert(0, set(method));
             statements.push(set("heap"));
+        }
+    }
+    if let Some(tablespace) = entry.tablespace.as_deref().filter(|_| !statements.is_empty()) {
+        let table = (entry.desc == "TABLE")
+            .then(|| statements.iter().position(|s| table_within(s, tablespace).is_some()))
+            .flatten();
+        if let Some(at) = table {
+            statements[at].push_str(&format!(" TABLESPACE {}", sql::ident(tablespace)));
+        } else {
+            let (begin, end) = within(tablespace);
+            statements.insert(0, begin);
+            statements.push(end);
         }
     }
     let goes_along = match entry.desc.as_str() {
@@ -194,7 +207,7 @@ pub fn lay_out(
 /// Whether it is one, or a comment on one.
 fn is_event_trigger(entry: &Entry) -> bool {
     let tag = entry.tag.as_deref().unwrap_or_default();
-    entry.desc == "EVENT TRIGGER" || entry.desc == "COMMENT" && tag.starts_with("EVENT TRIGGER ")
+    entry.desc == "EVENT TRIGGER" || is_said(entry) && tag.starts_with("EVENT TRIGGER ")
 }
 
 /// What comes last, and everything else. A comment goes with what it is on.
@@ -385,8 +398,7 @@ impl<'a> Layout<'a> {
         self.plan.units.push(Unit { key: key.clone(), after: self.last_before.clone(), work });
         let choice = self.choice;
         let mut comments = Vec::new();
-        for entry in choice.entries.iter().filter(|entry| entry.desc == "COMMENT" && objects::belongs(entry))
-        {
+        for entry in choice.entries.iter().filter(|entry| is_said(entry) && objects::belongs(entry)) {
             let part = part(entry, &TargetMemo::default(), &Attached::new())?;
             // It goes with its object.
             comments.push(Part { drops: Vec::new(), ..part });

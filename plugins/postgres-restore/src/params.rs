@@ -7,6 +7,7 @@ use godwit_pg_catalog::preflight::Finding;
 use godwit_pg_catalog::roles::{RoleMap, check_roles};
 use godwit_pg_catalog::sections::{Section, Sections};
 use godwit_pg_catalog::selection::{Selection, Skipped};
+use godwit_pg_catalog::tablespaces::{TablespaceMap, check_tablespaces};
 use godwit_pg_catalog::{MissingRoles, Rights};
 use godwit_sdk::prelude::*;
 
@@ -45,6 +46,13 @@ pub struct Params {
     /// Roles of the archive, and those of the target that stand for them.
     #[serde(default)]
     pub roles: RoleMap,
+    /// Security labels, whose providers the target has to have loaded.
+    #[serde(default)]
+    pub security_labels: bool,
+    /// Tablespaces of the archive, and those of the target that stand for them. What lies in another one goes where the
+    /// database does.
+    #[serde(default)]
+    pub tablespaces: TablespaceMap,
     /// Makes the roles that are named and that the target lacks, as roles that can't log in.
     #[serde(default)]
     pub create_roles: bool,
@@ -73,7 +81,14 @@ impl Params {
             ));
         }
         let sections = self.sections()?;
+        if !sections.makes() && (self.security_labels || !self.tablespaces.is_empty()) {
+            return Err(Error::Invalid(
+                "`tablespaces` and `security_labels` are of what is made; they don't go with `data_only`, which makes nothing"
+                    .into(),
+            ));
+        }
         check_roles(&self.roles)?;
+        check_tablespaces(&self.tablespaces)?;
         if self.clean && !sections.makes() {
             return Err(Error::Invalid(
                 "`clean` makes room for objects that are made; it doesn't go with `data_only`, which makes none".into(),
@@ -91,7 +106,12 @@ impl Params {
     }
 
     pub fn rights(&self) -> Rights {
-        Rights { owners: self.owners, privileges: self.privileges, settings: false }
+        Rights {
+            owners: self.owners,
+            privileges: self.privileges,
+            settings: false,
+            labels: self.security_labels,
+        }
     }
 
     pub fn path(&self) -> &str {

@@ -3,6 +3,7 @@
 use godwit_pg_archive::Entry;
 use godwit_pg_catalog::facts::Facts;
 use godwit_pg_catalog::preflight::{Finding, of_target};
+use godwit_pg_catalog::tablespaces::{Dropped, of_dropped};
 use godwit_pg_catalog::{Catalog, Kind, Node, Target, TargetMemo, clean};
 use godwit_sdk::prelude::*;
 
@@ -17,6 +18,7 @@ pub fn target<H: Host>(
     host: &H,
     archive: &Archive,
     choice: &Choice<'_>,
+    unplaced: &Dropped,
     params: &Params,
 ) -> Result<TargetMemo> {
     let sections = params.sections()?;
@@ -36,6 +38,12 @@ pub fn target<H: Host>(
             let named = roles(&choice.entries, params.rights());
             let named = named.iter().map(|role| (role.as_str(), "the archive".to_owned()));
             findings.extend(target.missing_roles(named, params.missing_roles(), &facts, memo));
+            if sections.makes() {
+                let named = choice.entries.iter().filter_map(|entry| entry.tablespace.as_deref());
+                findings.extend(of_dropped(unplaced));
+                findings.extend(target.tablespaces(named));
+            }
+            findings.extend(of_labels(&choice.entries));
             let objects = choice.entries.iter().any(|entry| entry.desc == "BLOBS");
             findings.extend(target.large_objects(objects));
             if params.clean {
@@ -56,6 +64,20 @@ pub fn target<H: Host>(
             )
         },
     )
+}
+
+/// What is to be known of security labels: a server doesn't tell which providers it has.
+fn of_labels(entries: &[&Entry]) -> Option<Finding> {
+    let count = entries.iter().filter(|entry| entry.desc == "SECURITY LABEL").count();
+    (count > 0).then(|| {
+        Finding::warning(
+            "security labels",
+            format!(
+                "are to be made, {count} of them: that fails where the target hasn't loaded their provider"
+            ),
+            "load it there by `shared_preload_libraries`, or leave `security_labels` out",
+        )
+    })
 }
 
 /// What the target has in the schemas that the entries put something into.

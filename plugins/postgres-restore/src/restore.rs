@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use godwit_pg_archive::Entry;
 use godwit_pg_catalog::selection::dropped;
+use godwit_pg_catalog::tablespaces::{Dropped, TablespaceMap, place};
 use godwit_sdk::prelude::*;
 
 use crate::archive::{Archive, Identity};
@@ -17,6 +19,7 @@ use crate::units::submit;
 pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     let mut archive = Archive::open(host, params.path())?;
     rename(&mut archive.toc.entries, &params.roles)?;
+    let unplaced = place_entries(&mut archive.toc.entries, &params.tablespaces)?;
     let identity: Identity = host.memo("archive", || Ok(archive.identity.clone()))?;
     if identity != archive.identity {
         return Err(Error::Conflict(format!(
@@ -31,7 +34,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
     // Once: what is damaged later is found out when it is read.
     host.memo("whole", || archive.whole(host, &choice.entries).map(|()| true))?;
     let sections = params.sections()?;
-    let target = preflight::target(host, &archive, &choice, params)?;
+    let target = preflight::target(host, &archive, &choice, &unplaced, params)?;
     let filled: Option<Decision> = match sections.fills() {
         true => Some(data_only::decision(host, &choice, params)?),
         false => None,
@@ -51,7 +54,16 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
         tables,
         objects,
         skipped: choice.skipped,
-        dropped: dropped(params.rights()),
+        dropped: dropped(params.rights(), &params.tablespaces),
         preflight: target.findings,
     })
+}
+
+/// Puts the target's tablespaces in the place of the archive's. An empty one is the database's own.
+fn place_entries(entries: &mut [Entry], map: &TablespaceMap) -> Result<Dropped> {
+    let places = entries.iter_mut().map(|entry| {
+        entry.tablespace = entry.tablespace.take().filter(|name| !name.is_empty());
+        &mut entry.tablespace
+    });
+    place(map, places)
 }

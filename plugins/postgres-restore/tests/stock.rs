@@ -160,7 +160,7 @@ fn rows_in_other_words_prove_nothing_where_settings_choose_the_words() {
                     "row_type": 8, "bound": null, "partition_key": null, "options": [], "toast_options": [],
                     "row_security": false, "force_row_security": false, "replica_identity": "d",
                     "access_method": "heap", "of_type": null, "parents": [], "definition": null, "populated": true,
-                    "tablespace": false, "bytes": 0, "comment": null
+                    "tablespace": null, "bytes": 0, "comment": null
                 });
                 let column = json!({
                     "relation": 7, "number": 1, "name": "at", "type": ty, "not_null": false, "identity": "",

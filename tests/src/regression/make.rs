@@ -13,8 +13,36 @@ const PG_REGRESS: &str = "/usr/lib/postgresql/15/lib/pgxs/src/test/regress/pg_re
 const CRASHES: [&str; 2] = ["sqljson_mystr", "VARIADIC NULL::int[]"];
 
 /// Modules in C, beside their sources below the tree; the second is a folder.
-const MODULES: [(&str, &str); 3] =
-    [("regress", "src/test/regress"), ("refint", "contrib/spi"), ("autoinc", "contrib/spi")];
+const MODULES: [(&str, &str); 4] = [
+    ("regress", "src/test/regress"),
+    ("refint", "contrib/spi"),
+    ("autoinc", "contrib/spi"),
+    (LABELS, "src/test/modules/dummy_seclabel"),
+];
+/// A provider of security labels, `dummy`, which takes four words.
+const LABELS: &str = "dummy_seclabel";
+
+/// Labels what can be labelled, as far as the tests leave some of it.
+const LABELLED: &str = "DO $$ DECLARE object text; BEGIN
+         FOR object IN
+             SELECT 'SCHEMA ' || quote_ident(nspname) FROM pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_'
+             UNION ALL SELECT CASE relkind WHEN 'v' THEN 'VIEW ' WHEN 'm' THEN 'MATERIALIZED VIEW ' WHEN 'S' THEN 'SEQUENCE '
+                 WHEN 'f' THEN 'FOREIGN TABLE ' ELSE 'TABLE ' END || oid::regclass
+               FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND relnamespace = 'public'::regnamespace
+             UNION ALL SELECT format('COLUMN %s.%I', attrelid::regclass, attname) FROM pg_attribute
+               JOIN pg_class c ON c.oid = attrelid WHERE attnum = 1 AND NOT attisdropped AND relkind IN ('r', 'p', 'v', 'm', 'f')
+                 AND relnamespace = 'public'::regnamespace
+             UNION ALL SELECT CASE prokind WHEN 'p' THEN 'PROCEDURE ' WHEN 'a' THEN 'AGGREGATE ' ELSE 'FUNCTION ' END
+                 || oid::regprocedure FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prokind <> 'a'
+             UNION ALL SELECT CASE typtype WHEN 'd' THEN 'DOMAIN ' ELSE 'TYPE ' END || oid::regtype FROM pg_type
+               WHERE typnamespace = 'public'::regnamespace AND typtype IN ('d', 'e', 'r')
+             UNION ALL SELECT 'LARGE OBJECT ' || oid FROM pg_largeobject_metadata
+             UNION ALL SELECT 'PUBLICATION ' || quote_ident(pubname) FROM pg_publication
+             UNION ALL SELECT 'EVENT TRIGGER ' || quote_ident(evtname) FROM pg_event_trigger
+         LOOP
+             EXECUTE format('SECURITY LABEL FOR dummy ON %s IS ''classified''', object);
+         END LOOP;
+     END $$";
 
 /// A server that takes roles without passwords, as the tests expect.
 pub async fn server(major: Major) -> Result<PgServer, String> {
@@ -70,6 +98,16 @@ pub fn regression_database(server: &PgServer) -> Result<String, String> {
     let counts = server
         .psql(SOURCE_OF_COUNTS.0, SOURCE_OF_COUNTS.1)
         .map_err(|e| format!("pg_regress made no database: {e}\n{said}"))?;
+    // Whoever connects from now on has the provider.
+    let library = folder.join(LABELS).display().to_string();
+    for statement in [
+        format!("ALTER SYSTEM SET session_preload_libraries = '{library}'"),
+        "SELECT pg_reload_conf()".into(),
+    ] {
+        server.psql(super::SOURCE, &statement).map_err(|e| e.to_string())?;
+    }
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    server.psql(super::SOURCE, LABELLED).map_err(|e| e.to_string())?;
     let failed = said.lines().filter(|line| line.contains("FAILED") || line.starts_with("not ok")).count();
     Ok(format!("{counts}; {failed} tests had another answer than expected"))
 }

@@ -34,6 +34,7 @@ pub struct Table {
     pub readable: bool,
     /// Whether other tables inherit from it.
     pub has_children: bool,
+    pub has_indexes: bool,
     /// The qualified name of the partitioned table at the root, unquoted.
     pub root: Option<String>,
     pub columns: Vec<Column>,
@@ -127,6 +128,7 @@ SELECT c.relname, json_build_object(
       ELSE s.heap / 100 END,
   'heap_bytes', s.heap, 'bytes', coalesce(pg_table_size(c.oid), 0), 'block', s.block,
   'readable', has_table_privilege(c.oid, 'SELECT'), 'has_children', EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid),
+  'has_indexes', EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid),
   'root', CASE WHEN c.relispartition THEN
       (SELECT rn.nspname || '.' || r.relname FROM pg_class r JOIN pg_namespace rn ON rn.oid = r.relnamespace
        WHERE r.oid = pg_partition_root(c.oid)) END,

@@ -375,7 +375,12 @@ impl Raw {
             "client_encoding" if matches!(value.to_lowercase().as_str(), "utf8" | "utf-8" | "auto") => {}
             // Godwit names its sessions itself, so that a resumed run finds its own.
             "application_name" | "fallback_application_name" => {}
-            "channel_binding" if value != "require" => {}
+            "channel_binding" if matches!(value.as_str(), "prefer" | "disable") => {}
+            "channel_binding" if value != "require" => {
+                return Err(Error::invalid(format!(
+                    "connection `{name}`: `channel_binding={value}` is none of prefer, disable, require"
+                )));
+            }
             "gssencmode" if value != "require" => {}
             "channel_binding" | "gssencmode" => {
                 return Err(Error::invalid(format!("connection `{name}`: `{key}=require` isn't supported"))

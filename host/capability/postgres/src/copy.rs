@@ -24,7 +24,7 @@ use crate::large_objects;
 use crate::place::Place;
 use crate::quote::{idents, qualified};
 use crate::snapshot::Leader;
-pub use landing::Landing;
+pub use landing::{Landing, may_freeze};
 use part::Job;
 
 /// A table is split where it is larger than this; parts are about this large.
@@ -372,6 +372,7 @@ mod tests {
             block: 8192,
             readable: true,
             has_children: false,
+            has_indexes: false,
             root: None,
             columns: Vec::new(),
             triggers: Vec::new(),

@@ -43,8 +43,9 @@ pub fn is_pinned(name: &str) -> bool {
 }
 
 /// One request that pins a session's settings, sets those of the connection, and answers the server process behind the
-/// session.
-pub fn pins(config: &Config) -> String {
+/// session. With `raw`, bytes of a database that doesn't know its encoding come and go as they are, where every other one
+/// is told to speak UTF-8, and would hold them against that.
+pub fn pins(config: &Config, raw: bool) -> String {
     let mut text: String = PINS.iter().map(|(name, value)| format!("SET {name} = '{value}'; ")).collect();
     if let Some(keepalive) = config.keepalive.filter(|_| !config.is_local()) {
         text += &format!(
@@ -55,6 +56,10 @@ pub fn pins(config: &Config) -> String {
     // Limits that only newer majors have.
     text += "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
              WHERE name IN ('idle_session_timeout', 'transaction_timeout'); ";
+    if raw {
+        text += "SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) \
+                 WHERE pg_catalog.getdatabaseencoding() = 'SQL_ASCII'; ";
+    }
     // The names hold letters, digits, `_` and `.` alone.
     text.extend(config.settings.iter().map(|(name, value)| format!("SET {name} = {}; ", literal(value))));
     text + "SELECT pg_catalog.pg_backend_pid()::text"
@@ -84,7 +89,7 @@ impl Session {
             let connection =
                 PgConnection::connect_with(&options).await.map_err(|e| sqlx_failure(&at, e, 0))?;
             let mut session = Self { connection, backend: None, enlisted: None, at: at.clone() };
-            session.backend = backend(&session.run(&pins(config)).await?);
+            session.backend = backend(&session.run(&pins(config, false)).await?);
             Ok(session)
         };
         tokio::time::timeout(config.connect_timeout, begun).await.unwrap_or_else(|_| {

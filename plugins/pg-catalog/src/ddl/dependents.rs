@@ -51,6 +51,7 @@ impl<'a> Builder<'a> {
             };
             let Some(mut node) = node else { continue };
             node.method = Some(row.method.clone());
+            node.tablespace.clone_from(&row.tablespace);
             self.index_settings(row, relation, &mut node);
             let id = self.add("pg_class", node);
             if let Some(constraint) = constraint {

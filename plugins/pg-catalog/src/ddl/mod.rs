@@ -5,6 +5,7 @@
 
 mod dependents;
 mod foreign;
+mod labels;
 mod languages;
 mod large_objects;
 mod not_nulls;
@@ -18,6 +19,7 @@ mod settings;
 mod text_search;
 mod types;
 
+pub use labels::{WORDS as SECURITY_LABEL, unlabelled};
 pub(crate) use routines::without_in;
 
 use crate::sql::literal;

@@ -162,7 +162,7 @@ impl Builder<'_> {
     }
 
     /// The node of a catalog row, if it is one of its own.
-    fn own_node(&self, class: &str, oid: u32) -> Option<NodeId> {
+    pub(crate) fn own_node(&self, class: &str, oid: u32) -> Option<NodeId> {
         self.at.get(&(class, oid)).copied().filter(|id| self.nodes[*id].oid == oid)
     }
 

@@ -18,6 +18,7 @@ impl<'a> Builder<'a> {
                 _ => self.table(row),
             };
             node.relation = Some(row.oid);
+            node.tablespace.clone_from(&row.tablespace);
             self.add("pg_class", node);
         }
         // A child needs its parents, and pg_depend says so too; but the ids have to be there first.

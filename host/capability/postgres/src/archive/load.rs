@@ -15,7 +15,7 @@ use super::custom::BlockReader;
 use super::dump::MAX_ROW;
 use super::{FilePlace, codec, io_error, objects};
 use crate::catalog::Table;
-use crate::copy::{Fingerprint, Landing, PartDone, ROOT};
+use crate::copy::{Fingerprint, Landing, PartDone, ROOT, may_freeze};
 use crate::digest::Format;
 use crate::emptying::Filled;
 use crate::errors::Failure;
@@ -93,7 +93,9 @@ impl Load<'_> {
             ))
             .hint("undo the run and begin a new one"));
         }
-        let done = self.move_rows(table).await.map_err(|e| e.context(format!("load of {label}")))?;
+        // How much of a file a block is, nobody says.
+        let bytes = if self.request.block.is_some() { 0 } else { noted.size };
+        let done = self.move_rows(table, bytes).await.map_err(|e| e.context(format!("load of {label}")))?;
         let mut notes = Vec::new();
         if done.found_rows {
             notes.push(format!("{label} held rows before"));
@@ -121,7 +123,8 @@ impl Load<'_> {
         })
     }
 
-    async fn move_rows(&self, table: &Table) -> Result<PartDone> {
+    /// `bytes` is the size of the file.
+    async fn move_rows(&self, table: &Table, bytes: u64) -> Result<PartDone> {
         let label = self.request.sink.label();
         let columns = table.pick(&self.request.sink.columns, &label)?;
         let landing = Landing {
@@ -130,11 +133,12 @@ impl Load<'_> {
             format: Format::Text,
             found_rows: None,
             label: &self.request.sink,
+            freeze: !large_objects::are_in(&self.request.sink) && may_freeze(table, bytes),
         };
         let marker = Marker::of(self.scope, &self.effect.key, 0);
         let mut sink =
             self.sink.server.permit().await?.wire(&self.sink.database, &self.sink.application).await?;
-        let begun = match sink.copy_in(&landing.begin(&marker)).await {
+        let begun = match landing.start(&mut sink, &marker).await {
             Ok(begun) => begun,
             Err(failure) if marker::is_done(&failure) => return landing.was_done(sink, &marker).await,
             Err(failure) => return Err(failure.into()),

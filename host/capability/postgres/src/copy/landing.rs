@@ -11,7 +11,7 @@ use crate::large_objects;
 use crate::marker::Marker;
 use crate::pool::Lease;
 use crate::quote::{ident, idents, qualified};
-use crate::wire::Wire;
+use crate::wire::{Reply, Wire};
 
 /// One transaction that fills a table, or a part of it.
 pub struct Landing<'a> {
@@ -22,11 +22,37 @@ pub struct Landing<'a> {
     pub found_rows: Option<bool>,
     /// What is copied, for messages.
     pub label: &'a Named,
+    /// Rows are written as frozen ones, so that nothing has to be written again for them: by whoever fills a table in one
+    /// transaction, where [`Landing::may_freeze`].
+    pub freeze: bool,
+}
+
+/// Below this it isn't worth a lock and a new file.
+pub const WORTH_FREEZING: u64 = 8 << 20;
+
+/// Why a server doesn't freeze: a table with rows isn't truncated, one that others point at can't be, nobody gave the
+/// privilege, the language is gone (`object_not_in_prerequisite_state`, `feature_not_supported`,
+/// `insufficient_privilege`, `undefined_object`).
+const NOT_FROZEN: [&str; 4] = ["55000", "0A000", "42501", "42704"];
+
+/// Whether a table is one that the run has made and not yet given indexes, and that is filled by one transaction.
+pub fn may_freeze(table: &Table, bytes: u64) -> bool {
+    table.is_heap() && table.triggers.is_empty() && !table.has_indexes && bytes >= WORTH_FREEZING
 }
 
 impl Landing<'_> {
     /// The transaction up to the rows: one request.
-    pub fn begin(&self, marker: &Marker<'_>) -> String {
+    pub async fn start(&self, sink: &mut Wire, marker: &Marker<'_>) -> Result<Vec<Reply>, Failure> {
+        match sink.copy_in(&self.begin(marker, self.freeze)).await {
+            Err(failure) if self.freeze && NOT_FROZEN.iter().any(|code| failure.is(code)) => {
+                sink.simple("ROLLBACK").await?;
+                sink.copy_in(&self.begin(marker, false)).await
+            }
+            other => other,
+        }
+    }
+
+    fn begin(&self, marker: &Marker<'_>, freeze: bool) -> String {
         let name = qualified(&self.sink.schema, &self.sink.name);
         let mut sql = format!("BEGIN; {}; ", marker.insert());
         if large_objects::are_in(self.sink) {
@@ -45,11 +71,25 @@ impl Landing<'_> {
         for trigger in &self.table.triggers {
             sql.push_str(&format!("ALTER TABLE {name} DISABLE TRIGGER {}; ", ident(&trigger.name)));
         }
+        if freeze {
+            // COPY freezes where its own transaction has truncated the table; that must take nobody's rows, and COPY itself
+            // would refuse only once rows are on their way.
+            let name = only(&name, false);
+            sql.push_str(&format!(
+                "DO $godwit$ BEGIN LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE; \
+                 IF EXISTS (SELECT 1 FROM {name}) THEN RAISE USING ERRCODE = '55000'; END IF; \
+                 TRUNCATE {name}; END $godwit$; "
+            ));
+        }
         let columns = match self.sink.columns.as_slice() {
             [] => String::new(),
             columns => format!(" ({})", idents(columns.iter().map(String::as_str))),
         };
-        sql.push_str(&format!("COPY {name}{columns} FROM STDIN WITH (FORMAT {})", self.format.name()));
+        let frozen = if freeze { ", FREEZE" } else { "" };
+        sql.push_str(&format!(
+            "COPY {name}{columns} FROM STDIN WITH (FORMAT {}{frozen})",
+            self.format.name()
+        ));
         sql
     }
 

@@ -6,7 +6,7 @@ use godwit_model::capability::StepScope;
 use godwit_model::effect::{Consistency, CopyTable};
 use godwit_model::{EffectKey, Error, Result};
 
-use super::landing::Landing;
+use super::landing::{Landing, may_freeze};
 use super::{Ends, PartDone, Plan, Range};
 use crate::catalog::{Column, Table};
 use crate::errors::Failure;
@@ -36,10 +36,9 @@ impl Job<'_> {
         let (mut source, mut sink) = self.connect().await?;
         let marker = Marker::of(self.scope, self.key, index);
         let landing = self.landing();
-        let begin = landing.begin(&marker);
         let out =
             format!("COPY ({}) TO STDOUT WITH (FORMAT {})", self.select(range)?, self.plan.format.name());
-        let (begun, started) = tokio::join!(sink.copy_in(&begin), source.copy_out(&out));
+        let (begun, started) = tokio::join!(landing.start(&mut sink, &marker), source.copy_out(&out));
         let begun = match begun {
             Ok(begun) => begun,
             Err(failure) if marker::is_done(&failure) => return self.was_done(sink, &marker).await,
@@ -122,6 +121,9 @@ impl Job<'_> {
             format: self.plan.format,
             found_rows: self.plan.found_rows,
             label: &self.request.source,
+            freeze: self.whole
+                && !large_objects::are_in(&self.request.sink)
+                && may_freeze(self.sink_table, self.ends.table.bytes),
         }
     }
 

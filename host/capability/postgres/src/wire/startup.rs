@@ -34,7 +34,7 @@ impl Wire {
                 at: at.clone(),
             };
             wire.start(config, database, application).await?;
-            wire.backend = backend(&wire.simple(&pins(config)).await?);
+            wire.backend = backend(&wire.simple(&pins(config, true)).await?);
             Ok(wire)
         };
         tokio::time::timeout(config.connect_timeout, begun).await.unwrap_or_else(|_| {

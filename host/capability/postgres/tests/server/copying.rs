@@ -287,3 +287,41 @@ async fn beside_rows_that_were_there_ours_alone_are_observed() {
     pair.to("UPDATE t SET own = NULL WHERE id = 5");
     assert_ne!(pg.observe(&bench.scope, &done).await.unwrap(), *evidence(&done));
 }
+
+/// 13 MB without an index, of which every page is frozen once they are copied.
+#[tokio::test]
+async fn a_table_that_one_transaction_fills_is_frozen() {
+    let pair = Pair::new("freezing").await;
+    pair.both("CREATE TABLE wide (id int, note text)");
+    pair.from("INSERT INTO wide SELECT i, repeat(md5(i::text), 4) FROM generate_series(1, 80000) i");
+    let effect = copy("wide", &["id", "note"]);
+    // Some pages beyond the last row may have been made ahead.
+    let visible = "ANALYZE wide; SELECT relallvisible > 1000 AND relallvisible > relpages - 100, relallvisible, relpages \
+                   FROM pg_class WHERE oid = 'wide'::regclass";
+    let (pg, bench) = (pair.process(), Bench::new());
+    let done = bench.run(&pg, &effect).await.unwrap();
+    let found = pair.to(visible);
+    assert!(found.starts_with('t'), "nothing has looked at the pages but COPY and ANALYZE: {found}");
+    assert_eq!(pg.observe(&bench.scope, &done).await.unwrap(), *evidence(&done));
+    // Who wrote them is known all the same.
+    let mut scope = bench.undo();
+    scope.run = "undo-frozen".into();
+    let actions = pg.plan_undo(&scope, std::slice::from_ref(&done)).await.unwrap();
+    assert_eq!(actions[0].changed, None, "{actions:?}");
+    pg.undo(&scope, &actions[0], false, false).await.unwrap();
+    assert_eq!(pair.to("SELECT count(*) FROM wide"), "0");
+}
+
+/// Rows of others stay, and what can't be truncated is filled as ever.
+#[tokio::test]
+async fn a_table_that_is_not_ours_alone_is_not_frozen() {
+    let pair = Pair::new("notfreezing").await;
+    pair.both("CREATE TABLE wide (id int, note text)");
+    pair.from("INSERT INTO wide SELECT i, repeat(md5(i::text), 4) FROM generate_series(1, 80000) i");
+    pair.to("INSERT INTO wide VALUES (0, 'mine')");
+    let (pg, bench) = (pair.process(), Bench::new());
+    let done = bench.run(&pg, &copy("wide", &["id", "note"])).await.unwrap();
+    assert!(done.done.as_ref().unwrap().notes.iter().any(|note| note.contains("held rows before")));
+    assert_eq!(pair.to("SELECT count(*), min(id) FROM wide"), "80001|0");
+    assert_eq!(pg.observe(&bench.scope, &done).await.unwrap(), *evidence(&done));
+}

@@ -6,6 +6,7 @@ mod support;
 mod archiving;
 mod connecting;
 mod copying;
+mod encodings;
 mod encrypting;
 mod executing;
 mod gating;
