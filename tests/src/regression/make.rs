@@ -32,8 +32,9 @@ const LABELLED: &str = "DO $$ DECLARE object text; BEGIN
              UNION ALL SELECT format('COLUMN %s.%I', attrelid::regclass, attname) FROM pg_attribute
                JOIN pg_class c ON c.oid = attrelid WHERE attnum = 1 AND NOT attisdropped AND relkind IN ('r', 'p', 'v', 'm', 'f')
                  AND relnamespace = 'public'::regnamespace
-             UNION ALL SELECT CASE prokind WHEN 'p' THEN 'PROCEDURE ' WHEN 'a' THEN 'AGGREGATE ' ELSE 'FUNCTION ' END
-                 || oid::regprocedure FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prokind <> 'a'
+             UNION ALL SELECT format('%s %I.%I(%s)', CASE prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
+                 pronamespace::regnamespace, proname, pg_get_function_identity_arguments(oid))
+               FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prokind <> 'a'
              UNION ALL SELECT CASE typtype WHEN 'd' THEN 'DOMAIN ' ELSE 'TYPE ' END || oid::regtype FROM pg_type
                WHERE typnamespace = 'public'::regnamespace AND typtype IN ('d', 'e', 'r')
              UNION ALL SELECT 'LARGE OBJECT ' || oid FROM pg_largeobject_metadata

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::graph::{Builder, Graph, Node};
+use crate::graph::{Builder, Graph, Node, NodeId};
 use crate::kind::Kind;
 use crate::preflight::Finding;
 use crate::rows::SecurityLabelRow;
@@ -31,6 +31,8 @@ impl SecurityLabelRow {
 
 impl Builder<'_> {
     pub(crate) fn labels(&mut self) {
+        // Those of one node in the order of their texts: numbers differ between databases.
+        let mut said: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
         for row in &self.catalog.labels {
             if row.is_of_large_object() {
                 let mut node = Node::new(
@@ -50,12 +52,12 @@ impl Builder<'_> {
             if let Some(sequence) = of_identity {
                 if let Some(table) = sequence.owner.and_then(|owner| self.node("pg_class", owner)) {
                     let object = format!("SEQUENCE {}", qualified(&sequence.schema, &sequence.name));
-                    self.nodes[table].create.push(row.on(&object));
+                    said.entry(table).or_default().push(row.on(&object));
                 }
                 continue;
             }
             let Some(id) = self.own_node(&row.class, row.oid) else { continue };
-            let node = &mut self.nodes[id];
+            let node = &self.nodes[id];
             let object = match &row.column {
                 Some(column) => format!("COLUMN {}.{column}", qualified(&node.schema, &node.name)),
                 None => {
@@ -65,7 +67,11 @@ impl Builder<'_> {
                     object.trim_end_matches(" CASCADE").replacen(" IF EXISTS ", " ", 1)
                 }
             };
-            node.create.push(row.on(&object));
+            said.entry(id).or_default().push(row.on(&object));
+        }
+        for (id, mut statements) in said {
+            statements.sort();
+            self.nodes[id].create.extend(statements);
         }
     }
 }
