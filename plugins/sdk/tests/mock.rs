@@ -48,7 +48,7 @@ impl Step for Probe {
         }
         host.submit(batch)?;
         let mut copied = 0;
-        let mut listing = host.list_objects("store", "from", "a/")?;
+        let mut listing = host.list_objects("store", "from", "a/", None)?;
         loop {
             let page = listing.next_page()?;
             if page.is_empty() {
@@ -67,7 +67,7 @@ impl Step for Probe {
                     at("to"),
                     object.size,
                     &object.etag,
-                    Replaces::Nothing,
+                    ObjectCopy::onto(Replaces::Nothing),
                 )?;
                 host.submit(vec![effect])?;
                 copied += 1;
