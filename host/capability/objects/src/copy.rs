@@ -45,7 +45,7 @@ impl Default for Sizes {
             // S3 API, "Multipart upload limits".
             max_parts: 10_000,
             parts_at_once: 4,
-            memory: 128 << 20,
+            memory: 64 << 20,
             within: 5 << 30,
             within_part: 1 << 30,
         }
@@ -71,20 +71,41 @@ impl Sizes {
 /// The unit in which memory is handed out.
 const MEMORY_UNIT: u64 = 64 << 10;
 
-/// The memory that copies may hold.
+/// What is up to this many bytes is small.
+const SMALL: u64 = 1 << 20;
+
+/// The memory that copies may hold, for small bodies and for large ones apart: a few large objects would otherwise take
+/// all of it, and no small one would move while they do.
 pub(crate) struct Memory {
+    small: Pool,
+    large: Pool,
+}
+
+struct Pool {
     units: Semaphore,
     total: u32,
 }
 
 impl Memory {
+    /// Three eighths of all memory for what is small, the rest for what is large.
     pub fn new(sizes: &Sizes) -> Self {
-        let total = u32::try_from(sizes.memory.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX).max(1);
-        Self { units: Semaphore::new(total as usize), total }
+        let small = sizes.memory / 8 * 3;
+        Self { small: Pool::new(small), large: Pool::new(sizes.memory - small) }
     }
 
     /// Waits for room for `len` bytes. What holds a permit waits for no second one.
     pub async fn take(&self, len: u64) -> SemaphorePermit<'_> {
+        if len <= SMALL { self.small.take(len).await } else { self.large.take(len).await }
+    }
+}
+
+impl Pool {
+    fn new(bytes: u64) -> Self {
+        let total = u32::try_from(bytes.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX).max(1);
+        Self { units: Semaphore::new(total as usize), total }
+    }
+
+    async fn take(&self, len: u64) -> SemaphorePermit<'_> {
         let units = u32::try_from(len.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX).clamp(1, self.total);
         self.units.acquire_many(units).await.expect("the semaphore stays open")
     }
@@ -375,7 +396,21 @@ pub(crate) fn title(action: &CopyObject) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[tokio::test]
+    async fn large_bodies_leave_room_for_small_ones() {
+        let memory = Memory::new(&Sizes::default());
+        let mut large = Vec::new();
+        while let Ok(permit) = tokio::time::timeout(Duration::from_millis(50), memory.take(8 << 20)).await {
+            large.push(permit);
+        }
+        assert_eq!(large.len(), 5);
+        let small = tokio::time::timeout(Duration::from_secs(5), memory.take(16 << 10)).await;
+        assert!(small.is_ok(), "a small body waits for large ones");
+    }
 
     #[test]
     fn parts_grow_with_the_object_and_stay_equal() {
