@@ -10,6 +10,8 @@ use crate::pair::{Pair, RUN, Side, assert_failed, ended};
 #[test]
 fn time_limits_of_the_role_do_not_end_a_copy() {
     let pair = Pair::start();
+    // Made before there are limits: CREATE DATABASE may take longer than they allow.
+    let godwit = pair.fresh_with("app", json!({}), 1);
     for (server, more) in
         [(&pair.source, ""), (&pair.target, "ALTER ROLE postgres SET transaction_timeout = '300ms';")]
     {
@@ -21,7 +23,6 @@ fn time_limits_of_the_role_do_not_end_a_copy() {
         );
         server.psql("postgres", &sql).unwrap();
     }
-    let godwit = pair.fresh_with("app", json!({}), 1);
     let child = pair.in_the_middle(&godwit, Side::Target);
     std::thread::sleep(Duration::from_millis(700));
     pair.to_target.release();
