@@ -114,6 +114,7 @@ impl Builder {
     }
 
     /// Keeps lengths and digests of what is written and not the bytes, which read as zeros: for benches of large objects.
+    /// Objects of up to 256 bytes are kept as they are, so that a client can see that its writes arrive.
     pub fn discards(mut self) -> Self {
         self.rules.discards = true;
         self

@@ -57,7 +57,7 @@ pub fn checks<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
             checks.push(
                 Check::that(
                     format!("presigned PUT to {}", mapping.target),
-                    (200..300).contains(&status),
+                    (200..300).contains(&status) && probe.content_kept,
                     format!("HTTP {status}; content kept: {}", probe.content_kept),
                 )
                 .detail(format!("HTTP {status}; conditions honoured: {}", probe.conditions_honoured)),

@@ -12,6 +12,9 @@ use super::listing::{Page, encodes, listed, page, unhex};
 use super::receive::receive;
 use super::store::{Bucket as StoredBucket, Checksums, Store, StoredObject, hex, kept_headers, tags_of};
 
+/// Bytes up to which an object is kept even where others are discarded.
+const KEPT: i64 = 256;
+
 /// The rules in which services differ.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -429,7 +432,7 @@ impl S3 for Backend {
             input.content_md5.as_deref(),
             headers,
             req.trailing_headers.as_ref(),
-            self.rules.discards,
+            self.rules.discards && input.content_length.is_none_or(|length| length > KEPT),
         )
         .await?;
         let etag = hex(&received.md5);
