@@ -154,8 +154,20 @@ impl Garage {
         Err(LabError::Start { what: "Garage".into(), why: why.into(), log: lines })
     }
 
-    /// One request to the admin API; an answer other than 2xx is an error that has its text.
+    /// One request to the admin API, asked again where the server closes the connection instead of an answer, as it
+    /// does now and then just after its start.
     async fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+        for _ in 0..10 {
+            match self.admin_once(method, path, body).await {
+                Err(LabError::Io { .. }) => tokio::time::sleep(Duration::from_millis(200)).await,
+                other => return other,
+            }
+        }
+        self.admin_once(method, path, body).await
+    }
+
+    /// An answer other than 2xx is an error that has its text.
+    async fn admin_once(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let what = PathBuf::from(format!("Garage's admin API {path}"));
         let other = |error: hyper::Error| std::io::Error::other(error);
         let address = SocketAddr::from(([127, 0, 0, 1], self.admin_port));

@@ -1,6 +1,7 @@
 //! Connections of one server under one budget that is never exceeded.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Server {
     idle: Mutex<VecDeque<(Key, Idle)>>,
     /// Server processes behind open connections.
     backends: Backends,
+    /// Whether a pooler in between has been looked for.
+    looked: AtomicBool,
     /// Whose locks somebody has been told of.
     pub said: crate::waits::Said,
     /// How many connections there may be by now: the server may have fewer to give than the recipe allows.
@@ -100,6 +103,7 @@ impl Server {
             leaders: Arc::new(Semaphore::new(leaders)),
             idle: Mutex::new(VecDeque::new()),
             backends: Backends::default(),
+            looked: AtomicBool::new(false),
             said: crate::waits::Said::default(),
             size: Mutex::new(Size { all: config.max_connections, leaders }),
             chosen: tokio::sync::Mutex::default(),
@@ -168,6 +172,26 @@ impl Server {
             .hint("use the server's direct endpoint (another host or port), or a pooler in session mode"));
         }
         Ok(Some(Enlisted { backend, backends: self.backends.clone() }))
+    }
+
+    /// Once, beside the first session and before it has begun anything: a second one, to be used later. Before a pooler
+    /// that deals processes out by the transaction both have the same process. Sessions that are in a transaction when
+    /// the next one is opened would have different ones, and the pooler would go unnoticed.
+    async fn look_for_pooler(self: &Arc<Self>, config: &Config, key: &Key) -> Result<()> {
+        if self.looked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        // Without another permit the next session looks.
+        let Some(permit) = self.try_permit() else { return Ok(()) };
+        if self.looked.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        // A server that has no second connection to give is nothing to fail of here.
+        if let Ok(mut connection) = Session::connect(config, &key.database, &key.application).await {
+            connection.enlisted = self.enlist(connection.backend)?;
+            Lease { connection, key: key.clone(), permit }.keep();
+        }
+        Ok(())
     }
 
     fn take(&self, matches: impl Fn(&Key, &Idle) -> bool) -> Option<Idle> {
@@ -319,6 +343,7 @@ impl Permit {
             match Session::connect(&config, database, application).await {
                 Ok(mut connection) => {
                     connection.enlisted = permit.server.enlist(connection.backend)?;
+                    permit.server.look_for_pooler(&config, &key).await?;
                     return Ok(Lease { connection, key, permit });
                 }
                 Err(failure) => permit = permit.after(failure).await?,
