@@ -401,6 +401,7 @@ impl Permit {
                 }
             };
             connection.enlisted = permit.server.enlist(connection.backend)?;
+            permit.server.look_for_pooler(&config, &Key { snapshot: None, ..key.clone() }).await?;
             if let Some(snapshot) = snapshot {
                 let import = format!(
                     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
