@@ -89,6 +89,12 @@ impl CrcFold {
         Some(Self { algorithm, state: Crc::new(algorithm.crc()?) })
     }
 
+    /// That of these bytes.
+    pub fn crc64(bytes: &[u8]) -> Checksum {
+        let sum = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes);
+        Checksum { algorithm: Algorithm::Crc64Nvme, value: Algorithm::Crc64Nvme.written(sum) }
+    }
+
     pub fn push(&mut self, chunk: &[u8]) {
         self.state.update(chunk);
     }

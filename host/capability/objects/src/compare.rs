@@ -5,7 +5,7 @@ use godwit_model::capability::{Bucketed, Comparison, Likeness, ObjectPair};
 use godwit_model::{Error, Result};
 
 use crate::Objects;
-use crate::source::{Digests, Source, is_md5};
+use crate::source::{Digests, Source, Wanted, is_md5};
 use crate::store::{Head, Store};
 use crate::undo::AT_ONCE;
 
@@ -47,16 +47,16 @@ impl Objects {
         }
         let (one, other) =
             futures::future::try_join(read(left, at_left, &one), read(right, at_right, &other)).await?;
-        let (one, other) = (one.0.sha256_hex(), other.0.sha256_hex());
+        let (one, other) = (one.sha256_hex(), other.sha256_hex());
         let sums = (format!("SHA-256 {one}"), format!("SHA-256 {other}"));
         Ok(verdict(one == other, "content", &sums.0, &sums.1))
     }
 }
 
-async fn read(store: &Store, at: &Bucketed, head: &Head) -> Result<(Digests, Vec<Digests>)> {
+async fn read(store: &Store, at: &Bucketed, head: &Head) -> Result<Digests> {
     let source =
         Source { store, bucket: &at.bucket, key: &at.key, version: None, size: head.size, etag: &head.etag };
-    source.digests(None).await
+    source.digests(Wanted::SHA256).await
 }
 
 fn verdict(same: bool, by: &str, one: &str, other: &str) -> Comparison {

@@ -199,7 +199,7 @@ impl<'a> Copy<'a> {
             return Ok(());
         }
         let (again, _) = self.source().hold(None).await?;
-        if again.sha256 == held.sha256 {
+        if again.bytes == held.bytes {
             self.from.beliefs.learn_odd_etags();
             kept.remark("the source's ETag is not the MD5 of what was read, twice the same".to_owned());
             held.distrust();

@@ -55,6 +55,8 @@ pub(crate) struct Endpoint {
     pub session_token: Option<Secret>,
     pub addressing: Addressing,
     pub vendor: &'static Vendor,
+    /// Nobody on the way can alter a body: it goes through TLS, or doesn't leave this machine.
+    pub unaltered: bool,
     pub max_connections: usize,
     /// Requests go unsigned.
     pub anonymous: bool,
@@ -163,6 +165,11 @@ impl Endpoint {
             Some(port) => format!("{host}:{port}"),
             None => host.to_string(),
         };
+        let here = match host {
+            Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+            Host::Ipv4(ip) => ip.is_loopback(),
+            Host::Ipv6(ip) => ip.is_loopback(),
+        };
         let vendor = chosen.unwrap_or_else(|| vendor::of_host(&host.to_string()));
         let addressing = match text("addressing")?.as_deref() {
             None => default_addressing(&host, vendor),
@@ -194,6 +201,7 @@ impl Endpoint {
                 }
             },
             authority,
+            unaltered: scheme == "https" || here,
             base: base_of(&url),
             region: region.unwrap_or_else(|| region_of(&host.to_string(), vendor)),
             anonymous: found.secret_key.is_none(),

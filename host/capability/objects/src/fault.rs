@@ -166,6 +166,11 @@ pub(crate) fn is_not_implemented(error: &Error) -> bool {
     matches!(error.code.as_deref(), Some("NotImplemented" | "HTTP 501" | "MethodNotAllowed" | "HTTP 405"))
 }
 
+/// Whether the store refused something that a request says, as it refuses headers that it doesn't know.
+pub(crate) fn is_refused_argument(error: &Error) -> bool {
+    matches!(error.code.as_deref(), Some("InvalidArgument" | "InvalidRequest"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

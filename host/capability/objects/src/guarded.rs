@@ -5,6 +5,7 @@
 //! Until then, and where it doesn't, HEAD asks first.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,20 +15,24 @@ use godwit_model::{Error, ErrorKind, Result};
 use http::HeaderMap;
 
 use crate::checksum::Algorithm;
+use crate::claim::Claim;
 use crate::fault;
 use crate::http::Turn;
 use crate::kept::{Kept, TAGGING};
-use crate::source::{Digests, Held, Source, Streaming, is_md5};
+use crate::source::{Digests, Held, Source, Streaming, Wanted, is_md5};
 use crate::store::{Head, Payload, Store, Written, ascii, is_last, patiently, pause};
 use crate::vendor::Vendor;
 
 /// The largest content that is sent twice to find out whether conditions are honoured.
 const PROBE_LIMIT: u64 = 1 << 20;
 
+/// How long a store that was just written to may want to be left in peace with that key.
+const ONE_KEY_PAUSE: Duration = Duration::from_millis(1200);
+
 /// The code of an ETag that isn't the content's.
 const ODD_ETAG: &str = "ETag";
 
-/// What is known of conditions on a PUT to one endpoint.
+/// What is known of how one endpoint takes conditions, or checksums, on a PUT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Belief {
     Unknown,
@@ -35,9 +40,21 @@ pub(crate) enum Belief {
     Ignored,
 }
 
+impl Belief {
+    fn of(held: &AtomicU8) -> Self {
+        match held.load(Ordering::Relaxed) {
+            0 => Self::Unknown,
+            1 => Self::Honoured,
+            _ => Self::Ignored,
+        }
+    }
+}
+
 /// What a connection has learnt of its endpoint.
 pub(crate) struct Beliefs {
     conditions: AtomicU8,
+    /// Whether CRCs of bodies are checked.
+    checksums: AtomicU8,
     probing: tokio::sync::Mutex<()>,
     refuses_tags: AtomicBool,
     /// An ETag that looked like an MD5 was found to be none of the content's.
@@ -50,6 +67,7 @@ impl Beliefs {
     pub fn new(vendor: &Vendor) -> Self {
         Self {
             conditions: AtomicU8::new(if vendor.ignores_conditions { 2 } else { 0 }),
+            checksums: AtomicU8::new(if vendor.refuses_checksums { 2 } else { 0 }),
             probing: tokio::sync::Mutex::new(()),
             refuses_tags: AtomicBool::new(false),
             odd_etags: AtomicBool::new(false),
@@ -58,11 +76,16 @@ impl Beliefs {
     }
 
     pub fn conditions(&self) -> Belief {
-        match self.conditions.load(Ordering::Relaxed) {
-            0 => Belief::Unknown,
-            1 => Belief::Honoured,
-            _ => Belief::Ignored,
-        }
+        Belief::of(&self.conditions)
+    }
+
+    /// Whether the store checks the CRC-64/NVME that a PUT names.
+    pub fn checksums(&self) -> Belief {
+        Belief::of(&self.checksums)
+    }
+
+    pub fn learn_checksums(&self, belief: Belief) {
+        self.checksums.store(belief as u8, Ordering::Relaxed);
     }
 
     /// Whether the store has refused tags.
@@ -116,7 +139,7 @@ pub(crate) struct Placed {
     pub etag: String,
     pub size: u64,
     pub version: Option<String>,
-    /// `<algorithm>:<hex>` of the content as sent; empty where it wasn't seen.
+    /// `<algorithm>:<digest>` of the content as sent (see `Digests::told`); empty where it wasn't seen.
     pub digest: String,
     pub notes: Vec<String>,
 }
@@ -186,10 +209,15 @@ impl Sink<'_> {
                 if head.size != held.len() {
                     return Ok(false);
                 }
-                if speaks && head.etag == hex(&held.md5()) {
+                if let Some(told) = head.checksums.iter().find(|told| told.algorithm == Algorithm::Crc64Nvme)
+                {
+                    return Ok(told == held.crc64());
+                }
+                let md5 = held.told().unwrap_or_else(|| held.own_md5());
+                if speaks && head.etag == hex(&md5) {
                     return Ok(true);
                 }
-                Ok(here.digests(None).await?.0.sha256 == held.sha256)
+                Ok(here.digests(Wanted::SHA256).await?.sha256 == Some(held.sha256()))
             }
             Content::Streamed(source) => {
                 if head.size != source.size {
@@ -202,7 +230,7 @@ impl Sink<'_> {
                 {
                     return Ok(true);
                 }
-                Ok(here.digests(None).await?.0 == source.digests(None).await?.0)
+                Ok(here.digests(Wanted::SHA256).await? == source.digests(Wanted::SHA256).await?)
             }
         }
     }
@@ -248,7 +276,9 @@ impl Sink<'_> {
             let streaming = match content {
                 Content::Held(..) => None,
                 Content::Streamed(source) => {
-                    let mut streaming = patiently(|_| source.stream(None, None)).await?;
+                    // Nothing but the ETag of the answer may tell what has arrived.
+                    let wanted = Wanted { md5: true, ..Wanted::default() };
+                    let mut streaming = patiently(|_| source.stream(None, wanted)).await?;
                     streaming.kept = self.dressed(streaming.kept, &source, true).await?;
                     Some(streaming)
                 }
@@ -258,15 +288,22 @@ impl Sink<'_> {
                 (_, streaming) => streaming.as_ref().is_some_and(|streaming| streaming.kept.has_tags()),
             };
             self.store.sights.wrote(self.bucket, self.key);
-            match self.send(content, streaming, belief != Belief::Ignored).await {
+            let claim = match content {
+                Content::Held(held, _) => Some(Claim::of_object(self.store, held)),
+                Content::Streamed(_) => None,
+            };
+            match self.send(content, streaming, claim.as_ref(), belief != Belief::Ignored).await {
                 Ok((written, sent, kept)) => {
-                    let checked = matches!(content, Content::Held(..));
+                    let checked = claim.as_ref().is_some_and(Claim::is_checked);
                     let note = confirm(self.store, &self.label(), &written, &sent, checked)?;
+                    if let Some(claim) = &claim {
+                        claim.heed(self.store, &written);
+                    }
                     let mut placed = Placed {
                         etag: written.etag,
                         size: sent.len,
                         version: written.version,
-                        digest: format!("sha256:{}", hex(&sent.sha256)),
+                        digest: sent.told(),
                         notes: note.into_iter().chain(kept.notes()).collect(),
                     };
                     if kept.has_tags() && beliefs.refuses_tags() {
@@ -281,6 +318,8 @@ impl Sink<'_> {
                     }
                     return Ok(placed);
                 }
+                // The store knows no such checksum.
+                Err(error) if claim.as_ref().is_some_and(|claim| claim.is_refused(self.store, &error)) => {}
                 // The store has no tags.
                 Err(error) if fault::is_not_implemented(&error) && tagged && !beliefs.refuses_tags() => {
                     beliefs.refuses_tags.store(true, Ordering::Relaxed);
@@ -306,6 +345,7 @@ impl Sink<'_> {
         &self,
         content: Content<'_>,
         streaming: Option<Streaming>,
+        claim: Option<&Claim>,
         conditional: bool,
     ) -> Result<(Written, Digests, Kept)> {
         let mut condition = HeaderMap::new();
@@ -332,18 +372,15 @@ impl Sink<'_> {
             })?;
             return Ok((written, digests, streaming.kept));
         }
-        let Content::Held(held, kept) = content else {
+        let (Content::Held(held, kept), Some(claim)) = (content, claim) else {
             return Err(Error::host(format!("{}: no body to send", self.label())));
         };
         self.add_kept(kept, &mut condition);
-        condition.insert("content-md5", ascii(&BASE64.encode(held.md5()))?);
-        if self.store.endpoint.vendor.checksums {
-            condition.insert(Algorithm::Sha256.header(), ascii(&BASE64.encode(held.sha256))?);
-        }
+        claim.add_to(&mut condition)?;
+        let payload = claim.payload(held);
         let written =
-            self.store.put(self.bucket, self.key, Vec::new(), condition, payload(held), Turn::Waits).await?;
-        let sent = Digests { md5: held.md5(), sha256: held.sha256, crc: None, len: held.len() };
-        Ok((written, sent, kept.clone()))
+            self.store.put(self.bucket, self.key, Vec::new(), condition, payload, Turn::Waits).await?;
+        Ok((written, claim.digests(), kept.clone()))
     }
 
     fn add_kept(&self, kept: &Kept, headers: &mut HeaderMap) {
@@ -363,7 +400,15 @@ impl Sink<'_> {
         if self.store.beliefs.conditions() != Belief::Unknown {
             return;
         }
-        match self.send(Content::Held(held, kept), None, true).await {
+        let claim = Claim::of_object(self.store, held);
+        let again = async || self.send(Content::Held(held, kept), None, Some(&claim), true).await;
+        let mut answer = again().await;
+        // R2 and Google take about one write of a key in a second ("Limits", "Quotas and limits").
+        if answer.as_ref().is_err_and(Error::is_retryable) {
+            tokio::time::sleep(ONE_KEY_PAUSE).await;
+            answer = again().await;
+        }
+        match answer {
             Err(error) if error.kind == ErrorKind::Conflict => self.store.beliefs.learn(Belief::Honoured),
             Ok((again, _, _)) => {
                 tracing::info!(connection = %self.store.endpoint.name, "the store ignores If-None-Match: HEAD asks first");
@@ -400,13 +445,9 @@ pub(crate) fn is_odd_etag(error: &Error) -> bool {
 
 fn digest_of(content: Content<'_>) -> String {
     match content {
-        Content::Held(held, _) => format!("sha256:{}", held.sha256_hex()),
+        Content::Held(held, _) => format!("sha256:{}", hex(&held.sha256())),
         Content::Streamed(_) => String::new(),
     }
-}
-
-pub(crate) fn payload(held: &Held) -> Payload {
-    Payload::Held { bytes: held.bytes.clone(), sha256: held.sha256_hex() }
 }
 
 /// Compares what was answered with what was sent: checksums, and the ETag, where the vendor's ETags mean that. `checked`
@@ -428,22 +469,20 @@ pub(crate) fn confirm(
     };
     let mut compared = checked;
     for told in &written.checksums {
-        let right = match (told.algorithm, &sent.crc) {
-            (Algorithm::Sha256, _) => BASE64.encode(sent.sha256),
-            (algorithm, Some(crc)) if crc.algorithm == algorithm => crc.value.clone(),
-            _ => continue,
-        };
-        if told.value != right {
-            return Err(other(told.algorithm.name(), &told.value, &right));
+        let Some(same) = sent.fits(told) else { continue };
+        if !same {
+            return Err(other(told.algorithm.name(), &told.value, &sent.told()));
         }
         compared = true;
     }
-    if written.opaque_etag || !store.endpoint.vendor.md5_etags || !is_md5(&written.etag) {
+    let md5 =
+        sent.md5.filter(|_| !written.opaque_etag && store.endpoint.vendor.md5_etags && is_md5(&written.etag));
+    let Some(md5) = md5 else {
         return Ok((!compared).then(|| {
             format!("{label}: the store gave no digest to compare; only the length is known to be right")
         }));
-    }
-    let md5 = hex(&sent.md5);
+    };
+    let md5 = hex(&md5);
     match written.etag.eq_ignore_ascii_case(&md5) {
         true => Ok(None),
         false => Err(other("ETag", &written.etag, &md5)),

@@ -6,6 +6,7 @@
 //! its MD5 and SHA-256, and its ETag is compared where the vendor's ETags are digests.
 
 mod checksum;
+mod claim;
 mod compare;
 mod control;
 mod copy;

@@ -1,29 +1,27 @@
 //! Copying one object in parts: begun, cut off and taken up again without sending twice what has arrived.
 //!
 //! The journal has, in this order: the ranges, this machine's time before the upload is begun (`opening`), its id
-//! (`upload`), and each part's ETag and digests. A resumed copy asks ListParts which of its parts are there. Where the
+//! (`upload`), and each part's ETag and CRC. A resumed copy asks ListParts which of its parts are there. Where the
 //! upload is gone, it was either joined, with the answer lost, or given up; the object at the key tells which.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use crate::checksum::{Algorithm, Checksum, joined};
+use crate::claim::Claim;
+use crate::copy::Copy;
+use crate::fault::{is_not_implemented, is_refused_argument};
+use crate::guarded::{Belief, Placed, confirm};
+use crate::http::Turn;
+use crate::kept::Kept;
+use crate::source::{Digests, Held, Source, Streaming, Wanted, is_md5, unhex};
+use crate::store::{Head, Payload, Written, is_last, patiently, pause};
 use futures::StreamExt as _;
 use godwit_model::capability::Part;
 use godwit_model::effect::Replaces;
 use godwit_model::ids::hex;
 use godwit_model::{Error, ErrorKind, Json, Result};
 use http::HeaderMap;
-use md5::Md5;
+use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
-
-use crate::checksum::{Algorithm, Checksum, joined};
-use crate::copy::Copy;
-use crate::guarded::{Belief, Placed, confirm, payload};
-use crate::http::Turn;
-use crate::kept::Kept;
-use crate::source::{Digests, Held, Source, Streaming, unhex};
-use crate::store::{Head, Payload, ascii, is_last, patiently, pause};
 
 const OPENING: &str = "opening";
 const UPLOAD: &str = "upload";
@@ -57,9 +55,8 @@ struct Span {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Arrived {
     etag: String,
-    md5: String,
-    sha256: String,
-    /// Where the source tells one of the whole object: what was read is compared with it at the end.
+    /// Of the algorithm in which the source tells one of the whole object, else CRC-64/NVME. `None` for what the store
+    /// copied by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     crc: Option<Checksum>,
 }
@@ -104,7 +101,8 @@ impl Upload<'_> {
             if let Some(head) = copy.to.head(copy.sink().bucket, copy.sink().key).await?
                 && self.is_joined(&noted, &head).await?
             {
-                let digest = digest(noted.part, &self.all_arrived().await?.unwrap_or_default());
+                let arrived = self.all_arrived().await?.unwrap_or_default();
+                let digest = digest(&arrived, noted.part, size);
                 return Ok(Placed::found(head, digest));
             }
             copy.ledger.reset_parts().await?;
@@ -167,7 +165,8 @@ impl Upload<'_> {
         let now = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs());
         copy.ledger.set(OPENING, json!({ "at": now })).await?;
         // A streamed part can't name its CRC before it is sent.
-        let crc = copy.to.endpoint.vendor.joined_crc && !self.within && part <= copy.sizes.held;
+        let mut crc =
+            !self.within && part <= copy.sizes.held && copy.to.beliefs.checksums() != Belief::Ignored;
         let mut attempt = 0;
         let id = loop {
             let wanted = crc.then_some(Algorithm::Crc64Nvme);
@@ -176,6 +175,11 @@ impl Upload<'_> {
                     pause(attempt).await;
                     self.give_up_unknown().await?;
                     attempt += 1;
+                }
+                // The store knows no such checksum.
+                Err(error) if crc && (is_not_implemented(&error) || is_refused_argument(&error)) => {
+                    copy.to.beliefs.learn_checksums(Belief::Ignored);
+                    crc = false;
                 }
                 other => break other?,
             }
@@ -259,12 +263,16 @@ impl Upload<'_> {
         };
         if self.within {
             let source = self.copy.source();
-            let (there, here) = futures::future::try_join(there.digests(None), source.digests(None)).await?;
-            return Ok(there.0 == here.0);
+            let both = (there.digests(Wanted::SHA256), source.digests(Wanted::SHA256));
+            let (there, here) = futures::future::try_join(both.0, both.1).await?;
+            return Ok(there == here);
         }
-        let (_, parts) = there.digests(Some(part)).await?;
-        Ok(parts.len() == arrived.len()
-            && parts.iter().zip(arrived).all(|(there, sent)| there.sha256_hex() == sent.sha256))
+        let Some(crc) = joined_crc(arrived, part, size) else { return Ok(false) };
+        if let Some(told) = head.checksums.iter().find(|told| told.algorithm == crc.algorithm) {
+            return Ok(*told == crc);
+        }
+        let wanted = Wanted { crc: Some(crc.algorithm), ..Wanted::default() };
+        Ok(there.digests(wanted).await?.crc == Some(crc))
     }
 
     async fn send_and_join(&self, noted: &Noted, sent: Vec<(u32, Arrived)>, kept: &Kept) -> Result<Placed> {
@@ -272,9 +280,9 @@ impl Upload<'_> {
         // The source's CRC of the whole object; a SHA-256 can't be put together from those of parts.
         let told = kept.checksum.clone().filter(|told| told.algorithm != Algorithm::Sha256 && !self.within);
         let told = told.filter(|told| !noted.crc || told.algorithm == Algorithm::Crc64Nvme);
-        let crc = match noted.crc {
-            true => Some(Algorithm::Crc64Nvme),
-            false => told.as_ref().map(|told| told.algorithm),
+        let crc = match &told {
+            Some(told) if !noted.crc => told.algorithm,
+            _ => Algorithm::Crc64Nvme,
         };
         let parts = copy.ledger.parts().await?;
         let due: Vec<&Part> =
@@ -320,7 +328,7 @@ impl Upload<'_> {
     }
 
     /// Sends one part and journals that it arrived.
-    async fn send_part(&self, noted: &Noted, part: &Part, crc: Option<Algorithm>) -> Result<(u32, Arrived)> {
+    async fn send_part(&self, noted: &Noted, part: &Part, crc: Algorithm) -> Result<(u32, Arrived)> {
         let copy = self.copy;
         let span = span(part)?;
         let range = Some((span.first, span.last));
@@ -330,10 +338,12 @@ impl Upload<'_> {
         } else if len <= copy.sizes.held {
             let _room = copy.memory.take(len).await;
             let (held, _) = copy.source().hold(range).await?;
-            self.put_held(&noted.id, number(part.index)?, &held, crc).await?
+            self.put_held(noted, number(part.index)?, &held, crc).await?
         } else {
             patiently(|_| async {
-                let streaming = copy.source().stream(range, crc).await?;
+                // Nothing but the ETag of the answer may tell what has arrived.
+                let wanted = Wanted { md5: true, sha256: false, crc: Some(crc) };
+                let streaming = copy.source().stream(range, wanted).await?;
                 let payload = Payload::Streamed { body: streaming.body, len: streaming.len };
                 let answer =
                     self.put(&noted.id, number(part.index)?, HeaderMap::new(), payload, Turn::Rides).await;
@@ -342,7 +352,7 @@ impl Upload<'_> {
                 let written = answer?;
                 let digests = digests
                     .ok_or_else(|| Error::unavailable(format!("a part of {} was cut short", copy.label())))?;
-                self.accept(written, &digests, false)
+                self.accept(&written, &digests, false, digests.crc.clone())
             })
             .await?
         };
@@ -371,26 +381,24 @@ impl Upload<'_> {
         if etag.is_empty() {
             return Err(Error::failed(format!("a part of {} was copied without an ETag", self.copy.label())));
         }
-        Ok(Arrived { md5: etag.clone(), etag, sha256: String::new(), crc: None })
+        Ok(Arrived { etag, crc: None })
     }
 
-    async fn put_held(
-        &self,
-        upload: &str,
-        number: i32,
-        held: &Held,
-        crc: Option<Algorithm>,
-    ) -> Result<Arrived> {
+    async fn put_held(&self, noted: &Noted, number: i32, held: &Held, crc: Algorithm) -> Result<Arrived> {
+        let to = self.copy.to;
         patiently(|_| async {
-            let mut headers = HeaderMap::new();
-            headers.insert("content-md5", ascii(&BASE64.encode(held.own_md5()))?);
-            let crc = crc.and_then(|algorithm| held.crc(algorithm));
-            if let Some(crc) = crc.as_ref().filter(|_| self.copy.to.endpoint.vendor.joined_crc) {
-                headers.insert(crc.algorithm.header(), ascii(&crc.value)?);
+            loop {
+                let claim = Claim::of_part(to, held, noted.crc);
+                let mut headers = HeaderMap::new();
+                claim.add_to(&mut headers)?;
+                let put = self.put(&noted.id, number, headers, claim.payload(held), Turn::Waits).await;
+                let written = match put {
+                    Err(error) if claim.is_refused(to, &error) => continue,
+                    other => other?,
+                };
+                claim.heed(to, &written);
+                return self.accept(&written, &claim.digests(), claim.is_checked(), held.crc(crc));
             }
-            let written = self.put(upload, number, headers, payload(held), Turn::Waits).await?;
-            let sent = Digests { md5: held.own_md5(), sha256: held.sha256, crc, len: held.len() };
-            self.accept(written, &sent, true)
         })
         .await
     }
@@ -402,32 +410,38 @@ impl Upload<'_> {
         headers: HeaderMap,
         payload: Payload,
         turn: Turn,
-    ) -> Result<crate::store::Written> {
+    ) -> Result<Written> {
         let sink = self.copy.sink();
         let query = vec![("partNumber", number.to_string()), ("uploadId", upload.to_owned())];
         self.copy.to.put(sink.bucket, sink.key, query, headers, payload, turn).await
     }
 
-    fn accept(&self, written: crate::store::Written, digests: &Digests, checked: bool) -> Result<Arrived> {
-        confirm(self.copy.to, &format!("a part of {}", self.copy.label()), &written, digests, checked)?;
+    fn accept(
+        &self,
+        written: &Written,
+        digests: &Digests,
+        checked: bool,
+        crc: Option<Checksum>,
+    ) -> Result<Arrived> {
+        confirm(self.copy.to, &format!("a part of {}", self.copy.label()), written, digests, checked)?;
         if written.etag.is_empty() {
             return Err(Error::failed(format!("a part of {} was taken without an ETag", self.copy.label())));
         }
-        let crc = digests.crc.clone();
-        Ok(Arrived { etag: written.etag, md5: hex(&digests.md5), sha256: digests.sha256_hex(), crc })
+        Ok(Arrived { etag: written.etag.clone(), crc })
     }
 
     /// Joins the parts. Where the answer is lost, HEAD decides.
     async fn join(&self, noted: &Noted, arrived: &[Arrived], size: u64, kept: &Kept) -> Result<Placed> {
         let (copy, sink) = (self.copy, self.copy.sink());
         let (upload, part) = (noted.id.as_str(), noted.part);
-        let crc = if noted.crc { joined_crc(arrived, part, size) } else { None };
+        let crc = joined_crc(arrived, part, size)
+            .filter(|_| noted.crc && copy.to.beliefs.checksums() == Belief::Honoured);
         // Large objects take a while: what was free at the start may be taken by now.
         if let Some(found) = copy.to.head(sink.bucket, sink.key).await?
             && !sink.admits(Some(&found))
         {
             return if self.is_made_of(arrived, part, size, &found).await? {
-                Ok(Placed::found(found, digest(part, arrived)))
+                Ok(Placed::found(found, digest(arrived, part, size)))
             } else {
                 Err(sink.conflict(Some(&found)))
             };
@@ -453,7 +467,7 @@ impl Upload<'_> {
             };
             match (head, error) {
                 (Some(head), _) if made => {
-                    let mut placed = Placed::found(head, digest(part, arrived));
+                    let mut placed = Placed::found(head, digest(arrived, part, size));
                     placed.notes.extend(kept.notes());
                     return Ok(placed);
                 }
@@ -505,8 +519,7 @@ impl Upload<'_> {
             }
         };
         let next = number(sequence.arrived.len() as u32)?;
-        let crc = noted.crc.then_some(Algorithm::Crc64Nvme);
-        sequence.arrived.push(self.put_held(&noted.id, next, &held, crc).await?);
+        sequence.arrived.push(self.put_held(&noted, next, &held, Algorithm::Crc64Nvme).await?);
         sequence.size += held.len();
         Ok(())
     }
@@ -540,16 +553,17 @@ fn arrived(part: &Part) -> Result<Option<Arrived>> {
         .map_err(|e| Error::host(format!("the journal's note of part {} can't be read: {e}", part.index)))
 }
 
-/// The ETag of an object that AWS, R2 and MinIO join from these parts: the MD5 of the parts' MD5s, and their number.
+/// The ETag of an object that AWS, R2 and MinIO join from these parts: the MD5 of the parts' MD5s, which are their ETags,
+/// and their number.
 fn joined_etag(arrived: &[Arrived]) -> Option<String> {
     let mut fold = Md5::new();
     for part in arrived {
-        fold.update(unhex(&part.md5)?);
+        fold.update(unhex(&part.etag).filter(|_| is_md5(&part.etag))?);
     }
     Some(format!("{}-{}", hex(&fold.finalize()), arrived.len()))
 }
 
-/// The CRC-64/NVME of the object that these parts make, all of one size but the last; `None` where one lacks its own.
+/// The CRC of the object that these parts make, all of one size but the last; `None` where one lacks its own.
 fn joined_crc(arrived: &[Arrived], part: u64, size: u64) -> Option<Checksum> {
     let parts: Option<Vec<_>> = arrived
         .iter()
@@ -561,17 +575,11 @@ fn joined_crc(arrived: &[Arrived], part: u64, size: u64) -> Option<Checksum> {
     joined(&parts?)
 }
 
-/// `parts-sha256:<bytes of a part>:<SHA-256 of the parts' SHA-256s>`.
-fn digest(part: u64, arrived: &[Arrived]) -> String {
-    // What a store copied by itself was never seen.
-    if arrived.iter().any(|part| part.sha256.is_empty()) {
-        return String::new();
-    }
-    let mut fold = Sha256::new();
-    for part in arrived {
-        fold.update(unhex(&part.sha256).unwrap_or_default());
-    }
-    format!("parts-sha256:{part}:{}", hex(&fold.finalize()))
+/// `<algorithm>:<value>` of the CRC; empty for what a store copied by itself, which was never seen.
+fn digest(arrived: &[Arrived], part: u64, size: u64) -> String {
+    joined_crc(arrived, part, size)
+        .map(|crc| format!("{}:{}", crc.algorithm.name(), crc.value))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -582,10 +590,12 @@ mod tests {
     fn the_joined_etag_is_that_of_the_parts() {
         let part = |text: &[u8]| {
             let held = Held::new(text.to_vec().into());
-            Arrived { etag: String::new(), md5: hex(&held.own_md5()), sha256: held.sha256_hex(), crc: None }
+            Arrived { etag: hex(&held.own_md5()), crc: Some(held.crc64().clone()) }
         };
         let expected = hex(&Md5::digest([Md5::digest(b"a"), Md5::digest(b"b")].concat()));
         assert_eq!(joined_etag(&[part(b"a"), part(b"b")]).unwrap(), format!("{expected}-2"));
-        assert!(digest(1, &[part(b"a")]).starts_with("parts-sha256:1:"));
+        let whole = Held::new(b"ab".to_vec().into());
+        assert_eq!(digest(&[part(b"a"), part(b"b")], 1, 2), format!("crc64nvme:{}", whole.crc64().value));
+        assert_eq!(joined_etag(&[Arrived { etag: "odd".into(), crc: None }]), None);
     }
 }

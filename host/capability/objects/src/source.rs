@@ -17,34 +17,62 @@ use crate::http::{Body, BoxError, Reply};
 use crate::kept::Kept;
 use crate::store::{Store, bare, encrypted, patiently};
 
+/// Which digests are folded: each costs a pass over the bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted {
+    pub md5: bool,
+    pub sha256: bool,
+    pub crc: Option<Algorithm>,
+}
+
+impl Wanted {
+    pub const SHA256: Self = Self { md5: false, sha256: true, crc: None };
+
+    /// What it takes to compare with this.
+    fn and(self, told: Option<&Checksum>) -> Self {
+        match told.map(|told| told.algorithm) {
+            None => self,
+            Some(Algorithm::Sha256) => Self { sha256: true, ..self },
+            Some(algorithm) => Self { crc: Some(algorithm), ..self },
+        }
+    }
+}
+
 /// Digests folded while bytes pass.
 #[derive(Clone, Default)]
 pub(crate) struct Fold {
-    md5: Md5,
-    sha256: Sha256,
+    md5: Option<Md5>,
+    sha256: Option<Sha256>,
     crc: Option<CrcFold>,
     len: u64,
 }
 
-/// What a fold came to.
+/// What a fold came to: what was wanted of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Digests {
-    pub md5: [u8; 16],
-    pub sha256: [u8; 32],
-    /// Where one was asked for.
+    pub md5: Option<[u8; 16]>,
+    pub sha256: Option<[u8; 32]>,
     pub crc: Option<Checksum>,
     pub len: u64,
 }
 
 impl Fold {
-    /// Folds this CRC too.
-    pub fn with(crc: Option<Algorithm>) -> Self {
-        Self { crc: crc.and_then(CrcFold::new), ..Self::default() }
+    pub fn of(wanted: Wanted) -> Self {
+        Self {
+            md5: wanted.md5.then(Md5::new),
+            sha256: wanted.sha256.then(Sha256::new),
+            crc: wanted.crc.and_then(CrcFold::new),
+            len: 0,
+        }
     }
 
     pub fn push(&mut self, chunk: &[u8]) {
-        self.md5.update(chunk);
-        self.sha256.update(chunk);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(chunk);
+        }
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(chunk);
+        }
         if let Some(crc) = &mut self.crc {
             crc.push(chunk);
         }
@@ -53,8 +81,8 @@ impl Fold {
 
     pub fn finish(self) -> Digests {
         Digests {
-            md5: self.md5.finalize().into(),
-            sha256: self.sha256.finalize().into(),
+            md5: self.md5.map(|md5| md5.finalize().into()),
+            sha256: self.sha256.map(|sha256| sha256.finalize().into()),
             crc: self.crc.map(|crc| crc.finish()),
             len: self.len,
         }
@@ -62,51 +90,70 @@ impl Fold {
 }
 
 impl Digests {
+    /// Empty where none was wanted.
     pub fn sha256_hex(&self) -> String {
-        hex(&self.sha256)
+        self.sha256.map(|sha256| hex(&sha256)).unwrap_or_default()
     }
 
     /// Whether this is the content that a checksum tells; `None` where nothing was folded to compare.
-    fn fits(&self, told: &Checksum) -> Option<bool> {
-        match (told.algorithm, &self.crc) {
-            (Algorithm::Sha256, _) => Some(told.value == BASE64.encode(self.sha256)),
-            (algorithm, Some(crc)) if crc.algorithm == algorithm => Some(crc.value == told.value),
+    pub fn fits(&self, told: &Checksum) -> Option<bool> {
+        match (told.algorithm, &self.crc, self.sha256) {
+            (Algorithm::Sha256, _, Some(sha256)) => Some(told.value == BASE64.encode(sha256)),
+            (algorithm, Some(crc), _) if crc.algorithm == algorithm => Some(crc.value == told.value),
             _ => None,
+        }
+    }
+
+    /// `<algorithm>:<digest>`, the strongest there is; a CRC in base64, the others in hexadecimal.
+    pub fn told(&self) -> String {
+        match (self.sha256, self.md5, &self.crc) {
+            (Some(sha256), ..) => format!("sha256:{}", hex(&sha256)),
+            (_, Some(md5), _) => format!("md5:{}", hex(&md5)),
+            (.., Some(crc)) => format!("{}:{}", crc.algorithm.name(), crc.value),
+            _ => String::new(),
         }
     }
 }
 
-/// Bytes in memory, with their digests.
+/// Bytes in memory, with those of their digests that somebody asked for.
 pub(crate) struct Held {
     pub bytes: Bytes,
-    pub sha256: [u8; 32],
     /// What the source says that the MD5 is. The sink compares it with what arrives, so that the source's word is checked
     /// at the far end, and here no MD5 is computed.
     told: Option<[u8; 16]>,
     md5: OnceLock<[u8; 16]>,
+    sha256: OnceLock<[u8; 32]>,
+    crc64: OnceLock<Checksum>,
 }
 
 impl Held {
     pub fn new(bytes: Bytes) -> Self {
-        Self { sha256: Sha256::digest(&bytes).into(), bytes, told: None, md5: OnceLock::new() }
+        Self { bytes, told: None, md5: OnceLock::new(), sha256: OnceLock::new(), crc64: OnceLock::new() }
     }
 
     pub fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// The MD5 as the source tells it, or as it is.
-    pub fn md5(&self) -> [u8; 16] {
-        self.told.unwrap_or_else(|| self.own_md5())
+    /// The MD5 as the source tells it.
+    pub fn told(&self) -> Option<[u8; 16]> {
+        self.told
     }
 
-    /// Of these bytes, whatever the source tells.
-    pub fn digests(&self) -> Digests {
-        Digests { md5: self.own_md5(), sha256: self.sha256, crc: None, len: self.len() }
+    pub fn sha256(&self) -> [u8; 32] {
+        *self.sha256.get_or_init(|| Sha256::digest(&self.bytes).into())
+    }
+
+    /// The CRC-64/NVME of these bytes.
+    pub fn crc64(&self) -> &Checksum {
+        self.crc64.get_or_init(|| CrcFold::crc64(&self.bytes))
     }
 
     /// A CRC of these bytes.
     pub fn crc(&self, algorithm: Algorithm) -> Option<Checksum> {
+        if algorithm == Algorithm::Crc64Nvme {
+            return Some(self.crc64().clone());
+        }
         let mut fold = CrcFold::new(algorithm)?;
         fold.push(&self.bytes);
         Some(fold.finish())
@@ -116,7 +163,7 @@ impl Held {
     fn fits(&self, told: &Checksum) -> bool {
         match self.crc(told.algorithm) {
             Some(crc) => crc == *told,
-            None => told.value == BASE64.encode(self.sha256),
+            None => told.value == BASE64.encode(self.sha256()),
         }
     }
 
@@ -131,16 +178,12 @@ impl Held {
 
     /// Whether the source tells another MD5 than that of these bytes.
     pub fn is_mistold(&self) -> bool {
-        self.md5() != self.own_md5()
+        self.told.is_some_and(|told| told != self.own_md5())
     }
 
     /// Believes the bytes instead of the source.
     pub fn distrust(&mut self) {
         self.told = None;
-    }
-
-    pub fn sha256_hex(&self) -> String {
-        hex(&self.sha256)
     }
 }
 
@@ -293,8 +336,8 @@ impl Source<'_> {
     }
 
     /// Begins to read, once, as the body of another request. The digests stand in `end` once all has passed.
-    /// `crc` is folded too; of an object that is read whole it is the one that the store tells, and is compared.
-    pub async fn stream(&self, range: Option<Range>, crc: Option<Algorithm>) -> Result<Streaming> {
+    /// Of an object that is read whole also the checksum is folded that the store tells, and compared.
+    pub async fn stream(&self, range: Option<Range>, wanted: Wanted) -> Result<Streaming> {
         let (reply, len) = self.open(range).await?;
         let (kept, md5) = (Kept::of(&reply.headers), self.told_md5(range, &reply));
         let told = checksum::whole(&reply.headers).into_iter().next().filter(|_| range.is_none());
@@ -302,7 +345,8 @@ impl Source<'_> {
         let refusal = told.as_ref().map(|told| self.other_content(told));
         let state = State {
             reply,
-            fold: Some(Fold::with(told.as_ref().map(|told| told.algorithm).or(crc))),
+            fold: Some(Fold::of(Wanted { md5: wanted.md5 && md5.is_none(), ..wanted.and(told.as_ref()) })),
+            md5,
             told: told.zip(refusal),
             len,
             end: end.clone(),
@@ -313,30 +357,22 @@ impl Source<'_> {
         Ok(Streaming { body, len, kept, md5, end })
     }
 
-    /// Reads all of it and folds it, also in pieces of `part` bytes.
-    pub async fn digests(&self, part: Option<u64>) -> Result<(Digests, Vec<Digests>)> {
+    /// Reads all of it and folds it.
+    pub async fn digests(&self, wanted: Wanted) -> Result<Digests> {
+        self.digests_of(None, wanted).await
+    }
+
+    /// Reads a range, or all, and folds it.
+    pub async fn digests_of(&self, range: Option<Range>, wanted: Wanted) -> Result<Digests> {
         patiently(|_| async {
-            let (mut reply, len) = self.open(None).await?;
-            let (mut all, mut piece, mut pieces) = (Fold::default(), Fold::default(), Vec::new());
+            let (mut reply, len) = self.open(range).await?;
+            let mut fold = Fold::of(wanted);
             while let Some(chunk) = reply.chunk(&self.store.endpoint, &self.doing()).await? {
-                all.push(&chunk);
-                let Some(part) = part.filter(|part| *part > 0) else { continue };
-                let mut rest = &chunk[..];
-                while !rest.is_empty() {
-                    let room = usize::try_from(part - piece.len).unwrap_or(usize::MAX).min(rest.len());
-                    piece.push(&rest[..room]);
-                    rest = &rest[room..];
-                    if piece.len == part {
-                        pieces.push(std::mem::take(&mut piece).finish());
-                    }
-                }
+                fold.push(&chunk);
             }
-            if piece.len > 0 {
-                pieces.push(piece.finish());
-            }
-            let all = all.finish();
-            self.whole(all.len, len)?;
-            Ok((all, pieces))
+            let digests = fold.finish();
+            self.whole(digests.len, len)?;
+            Ok(digests)
         })
         .await
     }
@@ -346,6 +382,8 @@ struct State {
     reply: Reply,
     /// Gone once the end is known.
     fold: Option<Fold>,
+    /// As the source tells it; so none is folded.
+    md5: Option<[u8; 16]>,
     /// The checksum that the source tells, and what to say where it doesn't fit.
     told: Option<(Checksum, Error)>,
     len: u64,
@@ -390,7 +428,8 @@ impl State {
     }
 
     fn ended(&self, fold: Fold) -> End {
-        let digests = fold.finish();
+        let mut digests = fold.finish();
+        digests.md5 = digests.md5.or(self.md5);
         match &self.told {
             _ if digests.len != self.len => End::Broken(Error::unavailable(format!(
                 "connection `{}`: {}: more than {} bytes came",
@@ -438,8 +477,14 @@ mod tests {
     #[test]
     fn folds_are_the_known_digests() {
         let held = Held::new(Bytes::from_static(b"abc"));
-        assert_eq!(hex(&held.md5()), "900150983cd24fb0d6963f7d28e17f72");
-        assert!(held.sha256_hex().starts_with("ba7816bf"));
+        assert_eq!(hex(&held.own_md5()), "900150983cd24fb0d6963f7d28e17f72");
+        assert!(hex(&held.sha256()).starts_with("ba7816bf"));
+        let mut fold = Fold::of(Wanted { md5: true, sha256: true, crc: Some(Algorithm::Crc64Nvme) });
+        fold.push(b"a");
+        fold.push(b"bc");
+        let digests = fold.finish();
+        assert_eq!((digests.md5, digests.sha256), (Some(held.own_md5()), Some(held.sha256())));
+        assert_eq!(digests.crc.as_ref(), Some(held.crc64()));
         assert!(is_md5("900150983cd24fb0d6963f7d28e17f72") && !is_md5("900150983cd24fb0d6963f7d28e17f72-3"));
     }
 }

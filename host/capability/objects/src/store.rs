@@ -3,6 +3,7 @@
 //! These go by hyper and our own signature: a small PUT costs a fraction of the SDK's, and keys and header values stay
 //! bytes. The control plane is in `control`.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,6 +27,8 @@ use crate::listing::special_class;
 use crate::sights::Sights;
 use crate::sign::{Signed, Signer, UNSIGNED};
 
+/// The SHA-256 of nothing.
+const NO_BODY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const USER_AGENT: &str = concat!("godwit/", env!("CARGO_PKG_VERSION"));
 /// How often one request is tried before its error is handed on; the engine tries the whole effect again.
 const ATTEMPTS: u32 = 5;
@@ -44,13 +47,20 @@ pub(crate) struct Store {
 /// The body of a request.
 pub(crate) enum Payload {
     Empty,
-    Held { bytes: Bytes, sha256: String },
-    Streamed { body: Body, len: u64 },
+    /// With its SHA-256 in hexadecimal, where that is signed.
+    Held {
+        bytes: Bytes,
+        sha256: Option<String>,
+    },
+    Streamed {
+        body: Body,
+        len: u64,
+    },
 }
 
 impl Payload {
     pub fn held(bytes: Bytes) -> Self {
-        Self::Held { sha256: godwit_model::ids::hex(&Sha256::digest(&bytes)), bytes }
+        Self::Held { sha256: Some(godwit_model::ids::hex(&Sha256::digest(&bytes))), bytes }
     }
 }
 
@@ -146,9 +156,12 @@ impl Store {
 
         let mut headers = call.headers;
         let (digest, len, body) = match call.payload {
-            Payload::Empty => (godwit_model::ids::hex(&Sha256::digest(b"")), 0, whole(Bytes::new())),
-            Payload::Held { bytes, sha256 } => (sha256, bytes.len() as u64, whole(bytes)),
-            Payload::Streamed { body, len } => (UNSIGNED.to_owned(), len, body),
+            Payload::Empty => (Cow::Borrowed(NO_BODY), 0, whole(Bytes::new())),
+            Payload::Held { bytes, sha256 } => {
+                let digest = sha256.map_or(Cow::Borrowed(UNSIGNED), Cow::Owned);
+                (digest, bytes.len() as u64, whole(bytes))
+            }
+            Payload::Streamed { body, len } => (Cow::Borrowed(UNSIGNED), len, body),
         };
         let invalid =
             |what: &str| Error::invalid(format!("connection `{}`: {doing}: {what}", self.endpoint.name));

@@ -10,7 +10,7 @@ use godwit_model::{EffectKey, Error, ErrorKind, Json, Result, SlotName};
 use crate::Objects;
 use crate::control::{BucketState, NamedCorsRule};
 use crate::listing::Begin;
-use crate::source::{Source, is_md5};
+use crate::source::{Source, Wanted, is_md5};
 use crate::store::{Head, Store};
 use crate::undo::{AT_ONCE, OpenOne, Request, Target, is_taken_back, named, same_rules};
 
@@ -309,7 +309,7 @@ async fn may_have_written(
                 size: copy.size,
                 etag: &copy.etag,
             };
-            Ok(there.digests(None).await?.0 == here.digests(None).await?.0)
+            Ok(there.digests(Wanted::SHA256).await? == here.digests(Wanted::SHA256).await?)
         }
         Action::PutObject(put) => {
             if head.size != put.content.len {
@@ -323,7 +323,7 @@ async fn may_have_written(
                 size: head.size,
                 etag: &head.etag,
             };
-            Ok(there.digests(None).await?.0.sha256_hex() == put.content.sha256.as_str())
+            Ok(there.digests(Wanted::SHA256).await?.sha256_hex() == put.content.sha256.as_str())
         }
         _ => Ok(false),
     }

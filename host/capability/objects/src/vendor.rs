@@ -19,8 +19,8 @@ pub(crate) struct Vendor {
     pub joined_etags: bool,
     /// Takes and tells `x-amz-checksum-…` ("Checking object integrity").
     pub checksums: bool,
-    /// Makes a CRC-64/NVME of a whole object that is put in parts (`x-amz-checksum-type: FULL_OBJECT`).
-    pub joined_crc: bool,
+    /// Refuses requests that name a checksum; others take no notice of what they don't know.
+    pub refuses_checksums: bool,
     /// Honours `If-None-Match` on CompleteMultipartUpload.
     pub conditional_complete: bool,
     /// Known to ignore `If-None-Match` and `If-Match` on a PUT; nothing is gained by asking.
@@ -63,7 +63,7 @@ const GENERIC: Vendor = Vendor {
     md5_etags: true,
     joined_etags: true,
     checksums: false,
-    joined_crc: false,
+    refuses_checksums: false,
     conditional_complete: false,
     ignores_conditions: false,
     versions: true,
@@ -87,7 +87,6 @@ pub(crate) static VENDORS: &[Vendor] = &[
         hosts: &[".amazonaws.com", ".amazonaws.com.cn"],
         // User guide, "Checking object integrity in Amazon S3": full-object CRCs, SHA-256 of an object put whole.
         checksums: true,
-        joined_crc: true,
         // User guide, "How to prevent object overwrites with conditional writes".
         conditional_complete: true,
         // API reference, PutObject, `x-amz-storage-class`. (`OUTPOSTS`, `SNOW` and `EXPRESS_ONEZONE` belong to buckets of
@@ -114,15 +113,15 @@ pub(crate) static VENDORS: &[Vendor] = &[
         name: "r2",
         hosts: &[".r2.cloudflarestorage.com"],
         region: "auto",
-        // "S3 API compatibility": no versioning, no object tagging, no ACLs; conditions on PutObject, none on
-        // CompleteMultipartUpload.
+        // "S3 API compatibility": no versioning, no object tagging, no ACLs; conditions on PutObject. Of
+        // CompleteMultipartUpload the table says nothing, and release notes say that a failed condition ends the upload.
         versions: false,
         tags: false,
         // "Storage classes".
         classes: Some(&["STANDARD", "STANDARD_IA"]),
-        // "Consistency model" says that they don't; reports say otherwise, and little is lost by asking.
-        listing_lags: true,
-        // Seen in reports: gzip and brotli come decoded from some paths.
+        // "Consistency model".
+        listing_lags: false,
+        // "Transparent decompression" of gzip and brotli.
         decodes_gzip: true,
         // "Limits": 5 TiB less 5 GiB for an object, 1,024 bytes for a key.
         max_object: 5 * TIB - 5 * GIB,
@@ -147,15 +146,18 @@ pub(crate) static VENDORS: &[Vendor] = &[
     Vendor {
         name: "garage",
         region: "garage",
-        // garage `api/s3/multipart.rs`: the fold goes over the parts' ETags as text.
-        joined_etags: false,
+        // `src/api/s3/checksum.rs` since 1.0.0; CRC-64/NVME since 2.0.0.
+        checksums: true,
         // "S3 compatibility status": no conditional writes, no versioning, no tags, one storage class.
         ignores_conditions: true,
         versions: false,
         tags: false,
         classes: Some(&["STANDARD"]),
-        // "Consistency": read-after-write, listings included, where the replication mode isn't `dangerous`.
+        // "consistency_mode": read-after-write, listings included, in the default mode.
         listing_lags: false,
+        // "db_engine": LMDB, the default, holds keys of 479 bytes.
+        max_key: 479,
+        plus_is_space: Some(false),
         bucket_hint: "create the bucket by `garage bucket create` and allow the key to use it",
         ..GENERIC
     },
@@ -167,6 +169,10 @@ pub(crate) static VENDORS: &[Vendor] = &[
         // "S3-compatible API": every bucket keeps versions, no object tagging, one storage class.
         tags: false,
         classes: Some(&["STANDARD"]),
+        // 501 by a maintainer's report.
+        ignores_conditions: true,
+        // Until 2025 at least, `x-amz-checksum-…` and `x-amz-checksum-mode` were answered by 400.
+        refuses_checksums: true,
         // "Files": 10 TB, names of 1,024 bytes.
         max_object: 10_000_000_000_000,
         ..GENERIC
@@ -174,7 +180,10 @@ pub(crate) static VENDORS: &[Vendor] = &[
     Vendor {
         name: "ceph",
         region: "default",
+        // Since Tentacle; older ones take no notice.
+        conditional_complete: true,
         // "Ceph object gateway S3 API": tags and versions; storage classes are the zone's own.
+        plus_is_space: Some(false),
         listing_lags: false,
         ..GENERIC
     },
@@ -185,6 +194,10 @@ pub(crate) static VENDORS: &[Vendor] = &[
         // "XML API": generations in place of S3's versions, no tags; the ETag of a multipart upload is none of its
         // parts' digests, and preconditions are headers of its own (`x-goog-if-generation-match`).
         joined_etags: false,
+        // "Request preconditions": ETags are for reads alone.
+        ignores_conditions: true,
+        // By reports: a PUT with one is refused by `ExcessHeaderValues`, the joining of parts by 412.
+        refuses_checksums: true,
         versions: false,
         tags: false,
         classes: Some(&["STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"]),

@@ -16,10 +16,11 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::Objects;
-use crate::guarded::{Sink, confirm, payload};
+use crate::claim::Claim;
+use crate::guarded::{Sink, confirm};
 use crate::http::Turn;
 use crate::kept::Kept;
-use crate::source::{Source, is_md5};
+use crate::source::{Source, Wanted, is_md5};
 use crate::store::{Store, is_last, patiently, pause};
 
 /// Parts of a large version under way at once.
@@ -212,8 +213,9 @@ impl VersionsCopy<'_> {
             etag: &found.info.etag,
         };
         let here = self.source(version);
-        let (there, here) = futures::future::try_join(there.digests(None), here.digests(None)).await?;
-        Ok(there.0 == here.0)
+        let both = (there.digests(Wanted::SHA256), here.digests(Wanted::SHA256));
+        let (there, here) = futures::future::try_join(both.0, both.1).await?;
+        Ok(there == here)
     }
 
     /// Makes one version and returns its id. An attempt whose answer was lost is found among the sink's versions.
@@ -261,9 +263,20 @@ impl VersionsCopy<'_> {
             let _room = self.objects.memory.take(version.size).await;
             let (held, kept) = source.hold(None).await?;
             let kept = sink.dressed(kept, &source, true).await?;
-            let written =
-                self.to.put(bucket, key, Vec::new(), kept.headers(), payload(&held), Turn::Waits).await?;
-            notes.extend(confirm(self.to, &label, &written, &held.digests(), true)?);
+            let written = loop {
+                let claim = Claim::of_object(self.to, &held);
+                let mut headers = kept.headers();
+                claim.add_to(&mut headers)?;
+                let payload = claim.payload(&held);
+                let written = match self.to.put(bucket, key, Vec::new(), headers, payload, Turn::Waits).await
+                {
+                    Err(error) if claim.is_refused(self.to, &error) => continue,
+                    other => other?,
+                };
+                claim.heed(self.to, &written);
+                notes.extend(confirm(self.to, &label, &written, &claim.digests(), claim.is_checked())?);
+                break written;
+            };
             (written.version, kept)
         } else {
             let head = self.from.head_of(source.bucket, source.key, source.version).await?;
@@ -292,11 +305,13 @@ impl VersionsCopy<'_> {
             let (held, _) = source.hold(Some((first, last))).await?;
             let number = i32::try_from(index + 1).map_err(|_| Error::host("too many parts"))?;
             let query = || vec![("partNumber", number.to_string()), ("uploadId", id.clone())];
+            let claim = Claim::of_part(self.to, &held, false);
             let written = patiently(|_| {
-                self.to.put(bucket, key, query(), HeaderMap::new(), payload(&held), Turn::Waits)
+                self.to.put(bucket, key, query(), HeaderMap::new(), claim.payload(&held), Turn::Waits)
             })
             .await?;
-            confirm(self.to, &format!("a part of {label}"), &written, &held.digests(), true)?;
+            let part = format!("a part of {label}");
+            confirm(self.to, &part, &written, &claim.digests(), claim.is_checked())?;
             Ok((number, written.etag))
         };
         let sends: Vec<_> = (0..count).map(send).collect();

@@ -80,7 +80,7 @@ async fn headers_metadata_and_nothing_else_travel() {
     assert_eq!(head.metadata["two-words"], "a  b");
     let evidence = done.evidence.unwrap();
     assert_eq!((evidence.items, evidence.bytes, evidence.digest), (1, 4, format!("etag:{}", before.etag)));
-    assert!(done.result["digest"].as_str().unwrap().starts_with("sha256:230d8358dc8e"));
+    assert_eq!(done.result["digest"], format!("md5:{}", before.etag));
     assert_eq!(*rig.moved.0.lock().unwrap(), (1, 4));
 }
 
@@ -248,9 +248,18 @@ async fn other_content_than_was_sent_is_not_believed() {
     for (key, len) in [("held", 1000), ("streamed", 700 << 10), ("parts", 2 << 20)] {
         rig.source.put("from", key, bytes(len), &[]).unwrap();
         rig.target.inject(Fault::WrongEtag);
-        let error = rig.perform(&rig.copy(key)).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Failed, "{error}");
-        assert!(error.message.contains("confirmed other content"), "{error}");
+        let ledger = MemoryLedger::default();
+        let error = rig.perform_with(&rig.copy(key), &ledger, false).await.unwrap_err();
+        // Of a part, only the store itself can tell that this is not its ETag: when the parts are joined. Those are sent
+        // again.
+        let said = if key == "parts" { "InvalidPart" } else { "confirmed other content" };
+        let text = error.to_string();
+        assert!(text.contains(said) && text.contains(key), "{error}");
+        if key == "parts" {
+            rig.target.clear_faults();
+            rig.perform_with(&rig.copy(key), &ledger, true).await.unwrap();
+            assert_eq!(rig.target.get("into", key).unwrap().bytes, bytes(len));
+        }
     }
     assert!(rig.target.open_uploads().is_empty());
 }
