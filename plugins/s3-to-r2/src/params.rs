@@ -163,10 +163,11 @@ pub enum Overwrite {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verification {
-    /// By the target's listing, a thousand objects to a request; HEAD where it disagrees.
+    /// By the target's listing, a thousand objects to a request, which tells of each what HEAD does: size and ETag. HEAD
+    /// where it disagrees.
+    #[default]
     List,
     /// By HEAD of every object that was copied.
-    #[default]
     Head,
     /// HEAD, and both sides are compared by a checksum that both offer, or else by their content. Not for a step with
     /// transforms.

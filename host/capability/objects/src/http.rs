@@ -36,6 +36,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 /// How long it may work on a request that moves data on its own side: a copy, the joining of parts.
 const LONG_WORK: Duration = Duration::from_secs(20 * 60);
+/// What one read from a connection takes at most, in bytes: every connection keeps a buffer of it.
+const READ_AT_ONCE: usize = 128 << 10;
 /// The slowest uplink that a request's time limit allows for, in bytes a second.
 const SLOWEST: u64 = 32 << 10;
 
@@ -80,6 +82,7 @@ impl Http {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(endpoint.max_connections)
+            .http1_max_buf_size(READ_AT_ONCE)
             .build(connector);
         Ok(Self { client, pace: Arc::new(Pace::new(endpoint)) })
     }

@@ -5,6 +5,7 @@
 //! and user metadata travel byte for byte. What was read is what the store confirmed: each body held in memory goes with
 //! its MD5 and SHA-256, and its ETag is compared where the vendor's ETags are digests.
 
+mod buffers;
 mod checksum;
 mod claim;
 mod compare;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use godwit_model::ids::hex;
 use godwit_model::{Error, ErrorKind, Result};
 use http_body_util::StreamBody;
@@ -12,6 +12,7 @@ use hyper::body::Frame;
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
 
+use crate::buffers::Buffers;
 use crate::checksum::{self, Algorithm, Checksum, CrcFold};
 use crate::http::{Body, BoxError, Reply};
 use crate::kept::Kept;
@@ -124,11 +125,28 @@ pub(crate) struct Held {
     md5: OnceLock<[u8; 16]>,
     sha256: OnceLock<[u8; 32]>,
     crc64: OnceLock<Checksum>,
+    /// Where the memory goes afterwards.
+    home: Option<Arc<Buffers>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(home) = &self.home {
+            home.give_back(std::mem::take(&mut self.bytes));
+        }
+    }
 }
 
 impl Held {
     pub fn new(bytes: Bytes) -> Self {
-        Self { bytes, told: None, md5: OnceLock::new(), sha256: OnceLock::new(), crc64: OnceLock::new() }
+        Self {
+            bytes,
+            told: None,
+            md5: OnceLock::new(),
+            sha256: OnceLock::new(),
+            crc64: OnceLock::new(),
+            home: None,
+        }
     }
 
     pub fn len(&self) -> u64 {
@@ -290,7 +308,7 @@ impl Source<'_> {
         patiently(|_| async {
             let (mut reply, len) = self.open(range).await?;
             let (kept, told) = (Kept::of(&reply.headers), self.told_md5(range, &reply));
-            let mut bytes = BytesMut::with_capacity(usize::try_from(len).unwrap_or(0));
+            let mut bytes = self.store.buffers.take(usize::try_from(len).unwrap_or(0));
             while let Some(chunk) = reply.chunk(&self.store.endpoint, &self.doing()).await? {
                 bytes.extend_from_slice(&chunk);
                 if bytes.len() as u64 > len {
@@ -298,7 +316,9 @@ impl Source<'_> {
                 }
             }
             self.whole(bytes.len() as u64, len)?;
-            let held = Held { told, ..Held::new(bytes.freeze()) };
+            let mut held = Held::new(bytes.freeze());
+            held.told = told;
+            held.home = Some(self.store.buffers.clone());
             let told = checksum::whole(&reply.headers).into_iter().next().filter(|_| range.is_none());
             match told {
                 Some(told) if !held.fits(&told) => Err(self.other_content(&told)),

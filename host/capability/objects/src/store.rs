@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::{BodyExt as _, Empty, Full};
 use sha2::{Digest as _, Sha256};
 
+use crate::buffers::Buffers;
 use crate::checksum::{self, Algorithm, Checksum};
 use crate::control::Versioning;
 use crate::endpoint::{Endpoint, encode};
@@ -42,6 +43,8 @@ pub(crate) struct Store {
     pub beliefs: Beliefs,
     pub versioning: Versioning,
     pub sights: Sights,
+    /// For what is read from here.
+    pub buffers: Arc<Buffers>,
 }
 
 /// The body of a request.
@@ -142,6 +145,7 @@ impl Store {
             endpoint,
             versioning: Versioning::default(),
             sights: Sights::default(),
+            buffers: Arc::default(),
         })
     }
 
