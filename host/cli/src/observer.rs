@@ -31,7 +31,12 @@ pub struct Watcher {
 struct Watched {
     bar: Option<ProgressBar>,
     progress: StepProgress,
+    /// When the line was written last.
+    shown: Option<Instant>,
 }
+
+/// Events come by the ten thousand in a second, and a line is read by eyes.
+const REDRAWN: Duration = Duration::from_millis(60);
 
 impl Watcher {
     pub fn new(json: bool, verbose: bool, yes: bool) -> Self {
@@ -74,10 +79,15 @@ impl Watcher {
                 bar
             }),
             progress: StepProgress::new(Instant::now()),
+            shown: None,
         });
         change(&mut watched.progress);
         if let Some(bar) = &watched.bar {
-            bar.set_message(watched.progress.message(Instant::now()));
+            let now = Instant::now();
+            if watched.shown.is_none_or(|shown| now.saturating_duration_since(shown) >= REDRAWN) {
+                watched.shown = Some(now);
+                bar.set_message(watched.progress.message(now));
+            }
         }
     }
 
@@ -143,10 +153,11 @@ impl Observer for Watcher {
                 }
             }
             Event::EffectFailed { step, key, error } => {
-                self.with_step(&step, |progress| progress.ended(&key));
+                self.with_step(&step, |progress| progress.failed(&key));
                 self.line(&format!("  {step}: {} {key}: {error}", self.style.red("failed")));
             }
             Event::EffectRetried { step, key, error, attempt } => {
+                self.with_step(&step, StepProgress::retried);
                 let word = self.style.yellow("trying again");
                 self.line(&format!("  {step}: {word} after attempt {attempt} at {key}: {error}"));
             }

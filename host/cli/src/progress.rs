@@ -1,6 +1,6 @@
 //! How far a step is: what its effects and transfers have done, out of what was asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use godwit_model::EffectKey;
@@ -18,7 +18,14 @@ pub struct StepProgress {
     began: Instant,
     asked: u64,
     ended: u64,
+    failed: u64,
+    retried: u64,
+    /// Those that have not ended: of millions, the ones that were asked for and wait are a few thousand.
     transfers: HashMap<EffectKey, Transfer>,
+    running: HashSet<EffectKey>,
+    /// What all transfers weigh that were asked for, and those that have ended.
+    weight: f64,
+    weight_ended: f64,
     /// Which transfer is called by a label.
     labels: HashMap<String, EffectKey>,
     /// Items and bytes moved so far.
@@ -37,9 +44,6 @@ struct Transfer {
     estimate: Option<Estimate>,
     items: u64,
     bytes: u64,
-    /// It has begun and not ended.
-    running: bool,
-    ended: bool,
 }
 
 impl Transfer {
@@ -47,7 +51,6 @@ impl Transfer {
     #[allow(clippy::cast_precision_loss)] // a display
     fn share(&self) -> f64 {
         match &self.estimate {
-            _ if self.ended => 1.0,
             Some(estimate) if estimate.items > 0 => (self.items as f64 / estimate.items as f64).min(0.99),
             Some(estimate) if estimate.bytes > 0 => (self.bytes as f64 / estimate.bytes as f64).min(0.99),
             _ => 0.0,
@@ -67,7 +70,12 @@ impl StepProgress {
             began: now,
             asked: 0,
             ended: 0,
+            failed: 0,
+            retried: 0,
             transfers: HashMap::new(),
+            running: HashSet::new(),
+            weight: 0.0,
+            weight_ended: 0.0,
             labels: HashMap::new(),
             items: 0,
             moved: 0,
@@ -88,25 +96,41 @@ impl StepProgress {
     ) {
         self.asked += 1;
         if let Some(label) = transfer {
-            self.labels.insert(label.clone(), key.clone());
-            let transfer = Transfer { label, estimate, items: 0, bytes: 0, running: false, ended: done };
-            self.transfers.insert(key, transfer);
+            let transfer = Transfer { label, estimate, items: 0, bytes: 0 };
+            self.weight += transfer.weight();
+            if done {
+                self.weight_ended += transfer.weight();
+            } else {
+                self.labels.insert(transfer.label.clone(), key.clone());
+                self.transfers.insert(key, transfer);
+            }
         }
     }
 
     pub fn started(&mut self, key: &EffectKey, title: String) {
         self.latest = title;
-        if let Some(transfer) = self.transfers.get_mut(key) {
-            transfer.running = true;
+        if self.transfers.contains_key(key) {
+            self.running.insert(key.clone());
         }
     }
 
     pub fn ended(&mut self, key: &EffectKey) {
         self.ended += 1;
-        if let Some(transfer) = self.transfers.get_mut(key) {
-            transfer.running = false;
-            transfer.ended = true;
+        self.running.remove(key);
+        if let Some(transfer) = self.transfers.remove(key) {
+            self.labels.remove(&transfer.label);
+            self.weight_ended += transfer.weight();
         }
+    }
+
+    pub fn failed(&mut self, key: &EffectKey) {
+        self.failed += 1;
+        self.ended(key);
+    }
+
+    /// An attempt failed, and another one follows.
+    pub fn retried(&mut self) {
+        self.retried += 1;
     }
 
     pub fn transferred(&mut self, label: &str, items: u64, bytes: u64, now: Instant) {
@@ -145,12 +169,17 @@ impl StepProgress {
         if self.asked > 0 {
             parts.push(format!("{}/{} effects", self.ended, self.asked));
         }
+        for (count, word) in [(self.failed, "failed"), (self.retried, "tried again")] {
+            if count > 0 {
+                parts.push(format!("{count} {word}"));
+            }
+        }
         if let Some(since) = self.first_moved {
             let rate = per_second(self.moved, now.saturating_duration_since(since));
             parts.push(format!("{} items, {}, {}/s", self.items, bytes(self.moved), bytes(rate)));
             parts.extend(self.left(now).map(|left| format!("about {} left", short(left))));
         }
-        let mut running: Vec<&Transfer> = self.transfers.values().filter(|t| t.running).collect();
+        let mut running: Vec<&Transfer> = self.under_way().collect();
         running.sort_by(|a, b| b.weight().total_cmp(&a.weight()).then_with(|| a.label.cmp(&b.label)));
         match running.as_slice() {
             [] if self.latest.is_empty() => {}
@@ -162,12 +191,15 @@ impl StepProgress {
         parts.join(" · ")
     }
 
+    fn under_way(&self) -> impl Iterator<Item = &Transfer> {
+        self.running.iter().filter_map(|key| self.transfers.get(key))
+    }
+
     /// How long the transfers that were asked for will still take, at the rate so far.
     fn left(&self, now: Instant) -> Option<Duration> {
         let elapsed = now.saturating_duration_since(self.first_moved?);
-        let all: f64 = self.transfers.values().map(Transfer::weight).sum();
-        let done: f64 = self.transfers.values().map(|t| t.weight() * t.share()).sum();
-        let share = done / all;
+        let done: f64 = self.under_way().map(|t| t.weight() * t.share()).sum();
+        let share = (self.weight_ended + done) / self.weight;
         if share < TELLING.0 || share >= 1.0 || elapsed < TELLING.1 {
             return None;
         }
@@ -256,9 +288,14 @@ mod tests {
         step.transferred("a", 5, 5, began);
         assert_eq!(step.message(later), "0/2 effects · 5 items, 5 B, 0 B/s · a 0 %");
         step.asked(key("c"), Some("c".into()), estimate(1, 1), false);
+        step.started(&key("c"), "c".into());
         step.transferred("c", 100, 100, began);
         step.transferred("unknown", 1, 1, began);
         assert!(step.message(later).contains("left"), "{}", step.message(later));
+        step.retried();
+        step.failed(&key("a"));
+        let said = step.message(later);
+        assert!(said.starts_with("1/3 effects · 1 failed · 1 tried again · 106 items"), "{said}");
     }
 
     #[test]

@@ -90,6 +90,10 @@ fn normal(document: &str) -> String {
 
 impl Store {
     pub async fn setting(&self, bucket: &str, name: BucketSetting) -> Result<SettingState> {
+        if self.endpoint.vendor.lacks_settings.contains(&name.name()) {
+            let vendor = self.endpoint.vendor.name;
+            return Ok(SettingState::Unsupported(format!("{vendor} buckets take no {}", name.name())));
+        }
         let doing = format!("{} of bucket {bucket}", name.name());
         let answer = patiently(|_| async {
             let mut call = Call::new(Method::GET, bucket, None);

@@ -29,6 +29,8 @@ pub(crate) struct Vendor {
     pub versions: bool,
     /// Objects may have tags.
     pub tags: bool,
+    /// Settings of a bucket that it doesn't take, by their names in a query (S3 API), beside versions and tags.
+    pub lacks_settings: &'static [&'static str],
     /// The storage classes it takes; `None`: whatever its administrator named so.
     pub classes: Option<&'static [&'static str]>,
     /// A listing may lack what was written a moment ago, or have what was deleted.
@@ -68,6 +70,7 @@ const GENERIC: Vendor = Vendor {
     ignores_conditions: false,
     versions: true,
     tags: true,
+    lacks_settings: &[],
     classes: None,
     // Unknown, so not relied on.
     listing_lags: true,
@@ -117,6 +120,8 @@ pub(crate) static VENDORS: &[Vendor] = &[
         // CompleteMultipartUpload the table says nothing, and release notes say that a failed condition ends the upload.
         versions: false,
         tags: false,
+        // The same page, bucket-level operations: the encryption is told and can't be set.
+        lacks_settings: &["policy", "encryption"],
         // "Storage classes".
         classes: Some(&["STANDARD", "STANDARD_IA"]),
         // "Consistency model".
@@ -152,6 +157,7 @@ pub(crate) static VENDORS: &[Vendor] = &[
         ignores_conditions: true,
         versions: false,
         tags: false,
+        lacks_settings: &["policy", "encryption"],
         classes: Some(&["STANDARD"]),
         // "consistency_mode": read-after-write, listings included, in the default mode.
         listing_lags: false,
@@ -220,8 +226,9 @@ pub(crate) static VENDORS: &[Vendor] = &[
         name: "digitalocean",
         hosts: &[".digitaloceanspaces.com"],
         region_after: Some(""),
-        // "Spaces S3 compatibility": no object tagging; the class is the bucket's.
+        // "Spaces S3 compatibility": no object tagging, no encryption of buckets; the class is the bucket's.
         tags: false,
+        lacks_settings: &["encryption"],
         classes: Some(&["STANDARD"]),
         ..GENERIC
     },

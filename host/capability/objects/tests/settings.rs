@@ -4,9 +4,10 @@ mod common;
 
 use common::*;
 use godwit_model::ErrorKind;
-use godwit_model::capability::{Bucketed, Capability as _, ObjectReads as _, Performed};
+use godwit_model::capability::{Bucketed, Capability as _, ObjectReads as _, Performed, SettingState};
 use godwit_model::effect::{
-    Action, Class, Content, CorsRule, CreateBucket, DeleteObject, Effect, PutObject, Replaces, SetCors,
+    Action, BucketSetting, Class, Content, CorsRule, CreateBucket, DeleteObject, Effect, PutObject, Replaces,
+    SetCors,
 };
 use godwit_model::{Digest, SlotName};
 use serde_json::json;
@@ -44,6 +45,18 @@ fn put(key: &str, content: &[u8]) -> Effect {
         replaces: Replaces::Nothing,
     };
     effect(&format!("put {key}"), Action::PutObject(action))
+}
+
+#[tokio::test]
+async fn what_a_vendor_lacks_is_told_before_its_bucket_is_asked() {
+    let rig = Rig::of_vendor("r2").await;
+    let of = |name| rig.objects.setting(rig.grant("target"), "into", name);
+    for lacking in [BucketSetting::Policy, BucketSetting::Encryption] {
+        let found = of(lacking).await.unwrap();
+        assert!(matches!(&found, SettingState::Unsupported(why) if why.contains("r2")), "{found:?}");
+    }
+    assert!(rig.target.requests().is_empty());
+    assert_eq!(of(BucketSetting::Lifecycle).await.unwrap(), SettingState::Absent);
 }
 
 #[tokio::test]
