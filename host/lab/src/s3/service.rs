@@ -97,6 +97,12 @@ impl Door {
                     drain(request.into_body()).await;
                     return Ok(refusal(429, "TooManyRequests", "Please reduce your request rate."));
                 }
+                Fault::RetryAfter { status, seconds, .. } => {
+                    drain(request.into_body()).await;
+                    let mut answer = refusal(status, "SlowDown", "Please reduce your request rate.");
+                    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+                    return Ok(answer);
+                }
                 Fault::InternalError { .. } => {
                     drain(request.into_body()).await;
                     return Ok(refusal(500, "InternalError", "We encountered an internal error."));

@@ -162,6 +162,8 @@ pub enum Fault {
     Unavailable { times: u32 },
     /// 429 TooManyRequests; the request has no effect.
     TooManyRequests { times: u32 },
+    /// 503 or another status with the code SlowDown and so many seconds as Retry-After; the request has no effect.
+    RetryAfter { status: u16, seconds: u32, times: u32 },
     /// 500 InternalError; the request has no effect.
     InternalError { times: u32 },
     /// The request is read and never answered. With a time, the connection is closed after it; without one, the other
@@ -223,6 +225,7 @@ impl Fault {
             Self::RepeatPage { .. } | Self::RefuseToken { .. } => &["ListObjectsV2"],
             Self::Unavailable { .. }
             | Self::TooManyRequests { .. }
+            | Self::RetryAfter { .. }
             | Self::InternalError { .. }
             | Self::HalfOpen { .. }
             | Self::ResetConnection { .. }
@@ -240,6 +243,7 @@ impl Fault {
         match self {
             Self::Unavailable { times }
             | Self::TooManyRequests { times }
+            | Self::RetryAfter { times, .. }
             | Self::InternalError { times }
             | Self::HalfOpen { times, .. }
             | Self::TruncateBody { times, .. }
