@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use godwit_lab::s3::{Fault, S3Server};
 use godwit_lab::sample;
+use godwit_tests::killed::{self, Trial, seed};
 use godwit_tests::process::Godwit;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_godwit-under-test");
@@ -173,6 +174,16 @@ fn killed_then_resumed_then_undone() {
         pair.assert_equal(&context);
         godwit.undo_cut_off(&run, Duration::from_millis(u64::from(number) * 10));
         pair.assert_empty(&context);
+    }
+}
+
+/// A smaller one than `cargo xtask killed`.
+#[test]
+fn killed_again_and_again_nothing_that_is_done_is_moved_twice() {
+    let trial = Trial { small: 996, kills: 20, seed: seed() };
+    match killed::run(PROGRAM, trial) {
+        Ok(figures) => assert!(figures.amid >= trial.kills / 2, "seed {}: {figures}", trial.seed),
+        Err(why) => panic!("{why}"),
     }
 }
 
