@@ -75,6 +75,8 @@ fn of_writing() -> Vec<Row> {
         (Source, Fault::TruncateBody { after_bytes: 100, times: 2 }.into(), End::Right),
         (Source, Fault::TruncateBody { after_bytes: 100, times: OFTEN }.into(), End::Fails),
         (Source, Fault::ResetConnection { after_bytes: 500, times: 2 }.on("GetObject"), End::Right),
+        (Source, Fault::CorruptBody { times: 1 }.into(), End::Named),
+        (Source, Fault::CorruptBody { times: OFTEN }.into(), End::Fails),
         (Source, Fault::ChangeBefore { times: 1 }.into(), End::Fails),
         (Source, Fault::ChangeDuring { after_bytes: 10, times: 1 }.into(), End::Named),
         (Source, Fault::WrongEtag.on("GetObject"), End::Fails),
@@ -131,6 +133,7 @@ fn of_verification() -> Vec<Row> {
         rows.push((side, Fault::WrongEtag.on("HeadObject"), End::Fails));
         rows.push((side, Fault::WrongEtag.on("GetObject"), End::Fails));
         rows.push((side, Fault::WrongChecksum.on("HeadObject"), End::Fails));
+        rows.push((side, Fault::CorruptBody { times: OFTEN }.into(), End::Fails));
         rows.push((side, Fault::DecodeGzip.into(), End::Fails));
         rows.push((side, Fault::ChangeBefore { times: 1 }.into(), End::Fails));
         // What was read is still what was there.

@@ -171,6 +171,8 @@ pub enum Fault {
     HalfOpen { millis: Option<u64>, times: u32 },
     /// The answer's body ends after so many bytes though its length promised more. Meant for GetObject.
     TruncateBody { after_bytes: u64, times: u32 },
+    /// The first byte of the answer's body is another one. Of GetObject.
+    CorruptBody { times: u32 },
     /// A TCP reset after so many bytes of the request's body, or of the answer's where the request has none. A
     /// request cut off this way has no effect.
     ResetConnection { after_bytes: u64, times: u32 },
@@ -215,6 +217,7 @@ impl Fault {
     fn usual_operations(self) -> &'static [&'static str] {
         match self {
             Self::TruncateBody { .. }
+            | Self::CorruptBody { .. }
             | Self::DecodeGzip
             | Self::ChangeBefore { .. }
             | Self::ChangeDuring { .. } => &["GetObject"],
@@ -247,6 +250,7 @@ impl Fault {
             | Self::InternalError { times }
             | Self::HalfOpen { times, .. }
             | Self::TruncateBody { times, .. }
+            | Self::CorruptBody { times }
             | Self::ResetConnection { times, .. }
             | Self::LoseCompleteAnswer { times }
             | Self::RepeatPage { times }
