@@ -6,6 +6,7 @@ pub mod bench;
 pub mod cpu;
 pub mod database;
 pub mod kill;
+pub mod killed;
 pub mod process;
 pub mod regression;
 pub mod timing;

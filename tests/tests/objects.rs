@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use godwit_lab::s3::{Fault, S3Server};
 use godwit_lab::sample;
+use godwit_tests::killed::{self, Trial, seed};
 use godwit_tests::process::Godwit;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_godwit-under-test");
@@ -176,6 +177,16 @@ fn killed_then_resumed_then_undone() {
     }
 }
 
+/// A smaller one than `cargo xtask killed`.
+#[test]
+fn killed_again_and_again_nothing_that_is_done_is_moved_twice() {
+    let trial = Trial { small: 996, kills: 20, seed: seed() };
+    match killed::run(PROGRAM, trial) {
+        Ok(figures) => assert!(figures.amid >= trial.kills / 2, "seed {}: {figures}", trial.seed),
+        Err(why) => panic!("{why}"),
+    }
+}
+
 #[test]
 fn faults_are_borne_or_named() {
     for (name, fault) in [
@@ -196,4 +207,191 @@ fn faults_are_borne_or_named() {
         godwit.ok(&["run", "minio-to-r2", "--yes"]);
         pair.assert_equal(name);
     }
+}
+
+/// A listing that goes wrong, under a run, its resume, and a verification.
+#[test]
+fn listings_that_go_wrong_are_borne_or_named() {
+    let lags = Fault::StaleListing { millis: 600_000 };
+    for (name, side, fault, borne) in [
+        // What was copied is found by HEAD where the listing lacks it yet.
+        ("stale", "none of the target", lags, true),
+        // What was there before is found by the write itself, at the latest: a conflict, and for a new run.
+        ("stale", "target", lags, false),
+        ("repeated page", "source", Fault::RepeatPage { times: 1 }, false),
+        ("repeated page", "target", Fault::RepeatPage { times: 1 }, false),
+        ("refused token", "source", Fault::RefuseToken { times: 1 }, false),
+        ("refused token", "target", Fault::RefuseToken { times: 1 }, false),
+    ] {
+        let pair = Paged::start(!borne);
+        let godwit = pair.godwit();
+        let server = if side == "source" { &pair.source } else { &pair.target };
+        let context = format!("{name} of the {side}");
+        let check = |ran: &godwit_tests::process::Ran, what: &str| match ran.code {
+            Some(0) => {}
+            _ => {
+                assert!(!borne, "{context}, {what}: {ran}");
+                let names = |told: &str| told.contains("bucket data") || told.contains("data/");
+                assert!(names(&ran.stderr) || names(&ran.stdout), "{context}, {what}: {ran}");
+            }
+        };
+        server.inject(fault);
+        let ran = godwit.run(&["run", "minio-to-r2", "--yes"]);
+        check(&ran, "run");
+        server.clear_faults();
+        if ran.code != Some(0) && fault == lags {
+            // The verdicts rest on a listing that was wrong: a new run reads it anew.
+            godwit.ok(&["run", "minio-to-r2", "--yes"]);
+        } else if ran.code != Some(0) {
+            // It was refused while it was planned. Another one is cut off before anything is compared.
+            assert_eq!(godwit.newest_run(), None, "{context}");
+            assert_eq!(godwit.killed_at("after:memo:1", &["run", "minio-to-r2", "--yes"]).code, None);
+            let (run, _) = godwit.newest_run().expect("it is journalled");
+            server.inject(fault);
+            let resumed = godwit.run(&["resume", &run, "--yes"]);
+            assert_ne!(resumed.code, Some(0), "{context} was not felt: {resumed}");
+            check(&resumed, "resume");
+            server.clear_faults();
+            godwit.resume_newest(&context);
+        }
+        pair.assert_equal(&context);
+        let (run, status) = godwit.newest_run().expect("it is journalled");
+        assert_eq!(status, "done", "{context}");
+        server.inject(fault);
+        check(&godwit.run(&["verify", &run]), "verify");
+        server.clear_faults();
+        godwit.ok(&["verify", &run]);
+    }
+}
+
+/// Two stores that list in small pages.
+struct Paged {
+    source: S3Server,
+    target: S3Server,
+}
+
+impl Paged {
+    /// `shared`: every other object is at the target too.
+    fn start(shared: bool) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (source, target) = runtime.block_on(async {
+            let small_pages = || S3Server::builder().page_size(5);
+            (small_pages().start().await.unwrap(), small_pages().start().await.unwrap())
+        });
+        source.create_bucket("data").unwrap();
+        target.create_bucket("data").unwrap();
+        for number in 0..24 {
+            let key = format!("{number:02}");
+            source.put("data", &key, key.clone().into_bytes(), &[]).unwrap();
+            if shared && number % 2 == 0 {
+                target.put("data", &key, key.clone().into_bytes(), &[]).unwrap();
+            }
+        }
+        Self { source, target }
+    }
+
+    fn godwit(&self) -> Godwit {
+        Godwit::new(PROGRAM)
+            .env("GODWIT_INPUT_SOURCE_ENDPOINT", &self.source.endpoint())
+            .env("GODWIT_INPUT_SOURCE_ACCESS_KEY_ID", self.source.access_key())
+            .env("GODWIT_INPUT_SOURCE_SECRET_ACCESS_KEY", self.source.secret_key())
+            .env("GODWIT_INPUT_TARGET_ENDPOINT", &self.target.endpoint())
+            .env("GODWIT_INPUT_TARGET_ACCESS_KEY_ID", self.target.access_key())
+            .env("GODWIT_INPUT_TARGET_SECRET_ACCESS_KEY", self.target.secret_key())
+            .env("GODWIT_INPUT_BUCKETS", r#"["data"]"#)
+    }
+
+    fn assert_equal(&self, context: &str) {
+        assert_eq!(self.source.keys("data"), self.target.keys("data"), "{context}");
+        for key in self.source.keys("data") {
+            let (from, to) = (self.source.get("data", &key).unwrap(), self.target.get("data", &key).unwrap());
+            assert_eq!(from.bytes, to.bytes, "{key}: {context}");
+        }
+    }
+}
+
+/// Keys from AWS's variables and files, a session token, and a source that anybody may read.
+#[test]
+fn credentials_come_from_the_environment_from_profiles_or_from_nowhere() {
+    const TOKEN: &str = "a-session-token-for-tests-only";
+    let recipe = |source: &str, target: &str| {
+        format!(
+            r#"{{
+  "godwit": "1",
+  "name": "credentials",
+  "inputs": {{ "from": {{ "type": "string" }}, "to": {{ "type": "string" }} }},
+  "connections": {{
+    "source": {{ "kind": "s3", "endpoint": "${{inputs.from}}", {source} }},
+    "target": {{ "kind": "s3", "endpoint": "${{inputs.to}}", {target} }}
+  }},
+  "steps": [
+    {{
+      "id": "copy",
+      "plugin": "s3-to-r2",
+      "grant": {{
+        "source": {{ "connection": "source", "access": "read" }},
+        "target": {{ "connection": "target", "access": "write" }}
+      }},
+      "with": {{ "buckets": ["data"] }}
+    }}
+  ]
+}}"#
+        )
+    };
+    let environment = r#""credentials": "environment""#;
+    let profile = r#""credentials": "profile", "profile": "work""#;
+    let anonymous = r#""credentials": "anonymous""#;
+    for (source, target) in [(anonymous, environment), (environment, profile), (profile, environment)] {
+        let context = format!("{source} to {target}");
+        let pair = Paged::start(true);
+        pair.source.make_public("data").unwrap();
+        let (access, secret) = (pair.source.access_key(), pair.source.secret_key());
+        let godwit = Godwit::new(PROGRAM)
+            .env("GODWIT_INPUT_FROM", &pair.source.endpoint())
+            .env("GODWIT_INPUT_TO", &pair.target.endpoint())
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", access)
+            .env("AWS_SECRET_ACCESS_KEY", secret)
+            .env("AWS_SESSION_TOKEN", TOKEN);
+        godwit.write("credentials.json", recipe(source, target));
+        let keys = format!("aws_access_key_id = {access}\naws_secret_access_key = {secret}\n");
+        godwit.write("aws/credentials", format!("[default]\n{keys}[work]\n{keys}"));
+        let file = godwit.path("aws/credentials").to_string_lossy().into_owned();
+        let godwit = godwit.env("AWS_SHARED_CREDENTIALS_FILE", &file).env("AWS_CONFIG_FILE", "/nonexistent");
+        let ran = godwit.ok(&["run", "credentials.json", "--yes"]);
+        pair.assert_equal(&context);
+        let (run, _) = godwit.newest_run().unwrap();
+        let report = godwit.ok(&["report", &run, "--json"]);
+        for told in [&ran.stdout, &ran.stderr, &report.stdout] {
+            assert!(!told.contains(secret) && !told.contains(TOKEN), "{context}: {told}");
+        }
+        for (server, how) in [(&pair.source, source), (&pair.target, target)] {
+            let token = |request: &godwit_lab::s3::Request| {
+                request
+                    .header("x-amz-security-token")
+                    .map(str::to_owned)
+                    .or_else(|| request.query.contains("X-Amz-Security-Token").then(|| TOKEN.to_owned()))
+            };
+            let sent: Vec<_> = server.requests().iter().map(token).collect();
+            assert!(!sent.is_empty(), "{context}");
+            let expected = (how == environment).then(|| TOKEN.to_owned());
+            assert!(sent.iter().all(|token| *token == expected), "{context}: {sent:?}");
+            let signed = server.requests().iter().any(|request| request.header("x-amz-date").is_some());
+            assert_eq!(signed, how != anonymous, "{context}");
+        }
+    }
+    // A profile that isn't there is named, with those that are.
+    let pair = Paged::start(true);
+    let godwit = Godwit::new(PROGRAM)
+        .env("GODWIT_INPUT_FROM", &pair.source.endpoint())
+        .env("GODWIT_INPUT_TO", &pair.target.endpoint())
+        .env("AWS_CONFIG_FILE", "/nonexistent");
+    godwit
+        .write("aws/credentials", "[default]\naws_access_key_id = a\naws_secret_access_key = not-a-secret\n");
+    let file = godwit.path("aws/credentials").to_string_lossy().into_owned();
+    let godwit = godwit.env("AWS_SHARED_CREDENTIALS_FILE", &file);
+    godwit.write("credentials.json", recipe(anonymous, profile));
+    let ran = godwit.run(&["run", "credentials.json", "--yes"]);
+    assert_ne!(ran.code, Some(0), "{ran}");
+    assert!(ran.stderr.contains("no AWS profile `work`") && ran.stderr.contains("default"), "{ran}");
 }

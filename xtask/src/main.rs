@@ -41,6 +41,9 @@ cargo xtask <command>
                   set up (with PostgreSQL's sources), build PostgreSQL's regression database, copy it, dump and restore
                   it into the same major, and print what differs by pg_dump and by rows; with --target, print what of
                   the server's database that major can't hold
+  killed [--objects N] [--kills N]
+                  set up, copy 5,000 objects with SIGKILL at 100 random moments, resumed after each, and check that the
+                  target is right and nothing was moved twice that was journalled
   ci              what continuous integration does: .ci/run
 
 Fetched servers are kept in $GODWIT_CACHE (root: /var/cache/godwit; else ~/.cache/godwit).";
@@ -92,6 +95,10 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             set_up_for_tests()?;
             sources::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))?;
             run_built("regression", rest)
+        }
+        "killed" => {
+            set_up_for_tests()?;
+            run_built("killed", rest)
         }
         "test" => {
             set_up_for_tests()?;

@@ -341,6 +341,11 @@ impl S3Server {
         lock(&self.traffic).requests.clone()
     }
 
+    /// How many requests for an operation were seen since then.
+    pub fn seen(&self, operation: &str) -> usize {
+        lock(&self.traffic).requests.iter().filter(|request| request.operation == operation).count()
+    }
+
     pub fn forget_requests(&self) {
         lock(&self.traffic).requests.clear();
     }

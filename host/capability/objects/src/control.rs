@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction, RetryConfig};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation,
@@ -16,6 +16,7 @@ use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, ChecksumType, CompletedMultipartUpload, CompletedPart,
     CorsConfiguration, CorsRule as SdkCorsRule, CreateBucketConfiguration, StorageClass, TaggingDirective,
 };
+use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use bytes::Bytes;
 use godwit_model::effect::CorsRule;
 use godwit_model::{Error, ErrorKind, Result};
@@ -25,17 +26,14 @@ use tokio::sync::Mutex;
 
 use crate::endpoint::{Addressing, Endpoint, encode};
 use crate::fault;
-use crate::http::{Http, Reply, Turn};
+use crate::http::{Http, Patience, Reply, Turn};
+use crate::pace::asks_to_wait;
 use crate::store::{Call, Store, bare, patiently, whole};
-
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
-/// For what moves data on the store's side.
-const LONG_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// Which buckets keep versions, once asked.
 pub(crate) type Versioning = Mutex<HashMap<String, bool>>;
 
-pub(crate) fn sdk(endpoint: &Endpoint, http: &Http) -> aws_sdk_s3::Client {
+pub(crate) fn sdk(endpoint: &Endpoint, http: &Http, patience: Patience) -> aws_sdk_s3::Client {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(endpoint.region.clone()))
@@ -47,7 +45,8 @@ pub(crate) fn sdk(endpoint: &Endpoint, http: &Http) -> aws_sdk_s3::Client {
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(RetryConfig::standard().with_max_attempts(4))
-        .timeout_config(timeouts(ATTEMPT_TIMEOUT));
+        .retry_classifier(AsksToWait)
+        .timeout_config(timeouts(patience.silence));
     let config = match endpoint.anonymous {
         true => config.allow_no_auth(),
         false => config.credentials_provider(Credentials::new(
@@ -61,12 +60,25 @@ pub(crate) fn sdk(endpoint: &Endpoint, http: &Http) -> aws_sdk_s3::Client {
     aws_sdk_s3::Client::from_conf(config.build())
 }
 
-fn timeouts(attempt: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder().operation_attempt_timeout(attempt).build()
+/// By the status, like everything else here: by itself the SDK knows AWS's codes alone, and 429 is none of S3's.
+#[derive(Debug)]
+struct AsksToWait;
+
+impl ClassifyRetry for AsksToWait {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.response() {
+            Some(answer) if asks_to_wait(answer.status().as_u16()) => RetryAction::throttling_error(),
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "asks to wait"
+    }
 }
 
-fn long() -> aws_sdk_s3::config::Builder {
-    aws_sdk_s3::Config::builder().timeout_config(timeouts(LONG_ATTEMPT_TIMEOUT))
+fn timeouts(attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().operation_attempt_timeout(attempt).build()
 }
 
 /// A bucket as HEAD finds it.
@@ -96,6 +108,11 @@ pub(crate) struct NamedCorsRule {
 }
 
 impl Store {
+    /// For what moves data on the store's side.
+    fn long(&self) -> aws_sdk_s3::config::Builder {
+        aws_sdk_s3::Config::builder().timeout_config(timeouts(self.http.patience.long_work))
+    }
+
     pub async fn bucket(&self, bucket: &str) -> Result<BucketState> {
         patiently(|_| async {
             match self.ask(Call::new(Method::HEAD, bucket, None)).await {
@@ -264,7 +281,7 @@ impl Store {
             .set_if_none_match(if_none.then(|| "*".to_owned()))
             .customize()
             // A second attempt after a lost answer would find no upload: the caller asks HEAD instead.
-            .config_override(long().retry_config(RetryConfig::disabled()))
+            .config_override(self.long().retry_config(RetryConfig::disabled()))
             .send()
             .await
             .map(|answer| answer.version_id().map(str::to_owned))
@@ -350,7 +367,7 @@ impl Store {
             .set_storage_class(class.map(StorageClass::from))
             .set_tagging_directive(without_tags.then_some(TaggingDirective::Replace))
             .customize()
-            .config_override(long())
+            .config_override(self.long())
             .send()
             .await
             .map_err(|error| fault::of_sdk(&self.endpoint, &copying(source, sink), error))?;
@@ -380,7 +397,7 @@ impl Store {
             .copy_source_range(format!("bytes={}-{}", range.0, range.1))
             .copy_source_if_match(format!("\"{etag}\""))
             .customize()
-            .config_override(long())
+            .config_override(self.long())
             .send()
             .await
             .map_err(|error| fault::of_sdk(&self.endpoint, &copying(source, sink), error))?;

@@ -32,20 +32,32 @@ pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long an endpoint may stay silent before it answers, and between two pieces of a body.
-pub(crate) const SILENCE: Duration = Duration::from_secs(60);
-/// How long it may work on a request that moves data on its own side: a copy, the joining of parts.
-const LONG_WORK: Duration = Duration::from_secs(20 * 60);
 /// What one read from a connection takes at most, in bytes: every connection keeps a buffer of it.
 const READ_AT_ONCE: usize = 128 << 10;
-/// The slowest uplink that a request's time limit allows for, in bytes a second.
-const SLOWEST: u64 = 32 << 10;
 
 /// A connection's HTTP client.
 #[derive(Clone)]
 pub(crate) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Body>,
     pub pace: Arc<Pace>,
+    pub patience: Patience,
+}
+
+/// How long an endpoint may stay silent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Before it answers, and between two pieces of a body.
+    pub silence: Duration,
+    /// While it moves data on its own side: a copy, the joining of parts.
+    pub long_work: Duration,
+    /// The slowest uplink that a request's time limit allows for, in bytes a second.
+    pub slowest: u64,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { silence: Duration::from_secs(60), long_work: Duration::from_secs(15 * 60), slowest: 32 << 10 }
+    }
 }
 
 /// Whether a request waits for one of the connection's permits.
@@ -64,10 +76,11 @@ pub(crate) struct Reply {
     /// Held until the body has been read.
     permit: Option<Permit>,
     pace: Arc<Pace>,
+    silence: Duration,
 }
 
 impl Http {
-    pub fn new(endpoint: &Endpoint) -> Result<Self> {
+    pub fn new(endpoint: &Endpoint, patience: Patience) -> Result<Self> {
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);
@@ -84,7 +97,7 @@ impl Http {
             .pool_max_idle_per_host(endpoint.max_connections)
             .http1_max_buf_size(READ_AT_ONCE)
             .build(connector);
-        Ok(Self { client, pace: Arc::new(Pace::new(endpoint)) })
+        Ok(Self { client, pace: Arc::new(Pace::new(endpoint)), patience })
     }
 
     /// Sends a request and waits for the head of its answer. `len` is the length of its body.
@@ -104,13 +117,14 @@ impl Http {
         if let Some(bytes) = self.pace.bytes.as_ref().filter(|_| len > 0) {
             bytes.take(len).await;
         }
-        let limit = SILENCE + Duration::from_secs(len / SLOWEST);
+        let limit = self.patience.silence + Duration::from_secs(len / self.patience.slowest);
         match tokio::time::timeout(limit, self.client.request(request)).await {
             Ok(Ok(reply)) => {
                 let (head, body) = reply.into_parts();
                 let (status, headers) = (head.status.as_u16(), head.headers);
                 self.heed(status, &headers);
-                Ok(Reply { status, headers, body, permit, pace: self.pace.clone() })
+                let (pace, silence) = (self.pace.clone(), self.patience.silence);
+                Ok(Reply { status, headers, body, permit, pace, silence })
             }
             Ok(Err(error)) => Err(fault::of_transport(endpoint, doing, &error)),
             Err(_) => Err(silent(endpoint, doing, limit)),
@@ -155,7 +169,7 @@ pub(crate) fn silent(endpoint: &Endpoint, doing: &str, limit: Duration) -> Error
     Error::unavailable(format!(
         "connection `{}`: {doing}: the store was silent for {} s",
         endpoint.name,
-        limit.as_secs()
+        limit.as_secs_f64().ceil()
     ))
 }
 
@@ -169,8 +183,8 @@ impl Reply {
     /// The next piece of the body; `None` at its end. A body that breaks off is an error.
     pub async fn chunk(&mut self, endpoint: &Endpoint, doing: &str) -> Result<Option<Bytes>> {
         loop {
-            match tokio::time::timeout(SILENCE, self.body.frame()).await {
-                Err(_) => return Err(silent(endpoint, doing, SILENCE)),
+            match tokio::time::timeout(self.silence, self.body.frame()).await {
+                Err(_) => return Err(silent(endpoint, doing, self.silence)),
                 Ok(None) => return Ok(None),
                 Ok(Some(Err(error))) => return Err(fault::of_transport(endpoint, doing, &error)),
                 Ok(Some(Ok(frame))) => match frame.into_data() {
@@ -225,7 +239,7 @@ impl SdkHttpConnector for Bridge {
                 request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?.map(Body::new);
             let _permit = http.pace.permit().await;
             http.pace.begin().await;
-            let reply = tokio::time::timeout(LONG_WORK, http.client.request(request))
+            let reply = tokio::time::timeout(http.patience.long_work, http.client.request(request))
                 .await
                 .map_err(|elapsed| ConnectorError::timeout(elapsed.into()))?
                 .map_err(|error| ConnectorError::io(error.into()))?;

@@ -38,6 +38,7 @@ mod xml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use godwit_model::capability::{Capability, Connection, Ledger, Performed, StepScope, UndoAction};
@@ -54,6 +55,7 @@ pub use crate::endpoint::SETTINGS;
 use crate::control::BucketState;
 use crate::copy::{Copy, Memory, Sizes};
 use crate::guarded::Sink;
+use crate::http::Patience;
 use crate::store::Store;
 
 /// The capability for all connections of kind `s3`.
@@ -68,7 +70,7 @@ pub struct Objects {
 impl Objects {
     /// Checks the settings of the connections of kind `s3`; others are left alone. Asks no store.
     pub fn new(connections: Vec<Connection>) -> Result<Self> {
-        Self::with_sizes(connections, Sizes::default())
+        Self::with_sizes(connections, Sizes::default(), Patience::default())
     }
 
     /// The same with other bounds, so that a test needs no gigabytes: what one request holds, what goes by a single PUT,
@@ -81,26 +83,32 @@ impl Objects {
         part: u64,
         max_parts: u64,
     ) -> Result<Self> {
-        Self::with_sizes(
-            connections,
-            Sizes {
-                held,
-                single,
-                part,
-                max_parts,
-                within: 4 * single,
-                within_part: single,
-                ..Sizes::default()
-            },
-        )
+        let sizes = Self::bounded(held, single, part, max_parts);
+        Self::with_sizes(connections, sizes, Patience::default())
     }
 
-    fn with_sizes(connections: Vec<Connection>, sizes: Sizes) -> Result<Self> {
+    /// The same, where an endpoint may be silent for `silence` alone, and for fifteen times as long while it moves data on
+    /// its own side. No uplink is slow.
+    #[doc(hidden)]
+    pub fn with_patience(
+        connections: Vec<Connection>,
+        [held, single, part, max_parts]: [u64; 4],
+        silence: Duration,
+    ) -> Result<Self> {
+        let patience = Patience { silence, long_work: 15 * silence, slowest: u64::MAX };
+        Self::with_sizes(connections, Self::bounded(held, single, part, max_parts), patience)
+    }
+
+    fn bounded(held: u64, single: u64, part: u64, max_parts: u64) -> Sizes {
+        Sizes { held, single, part, max_parts, within: 4 * single, within_part: single, ..Sizes::default() }
+    }
+
+    fn with_sizes(connections: Vec<Connection>, sizes: Sizes, patience: Patience) -> Result<Self> {
         let stores = endpoint::parse_all(&connections)?
             .into_iter()
             .map(|endpoint| {
                 let name = ConnectionName::new(endpoint.name.clone());
-                Ok((name, Arc::new(Store::new(endpoint)?)))
+                Ok((name, Arc::new(Store::new(endpoint, patience)?)))
             })
             .collect::<Result<_>>()?;
         Ok(Self { stores, memory: Memory::new(&sizes), sizes, tried: Mutex::default() })

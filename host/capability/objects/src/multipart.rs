@@ -93,22 +93,28 @@ impl Upload<'_> {
     async fn parts(&self, maybe_ours: bool) -> Result<Placed> {
         let copy = self.copy;
         let size = copy.action.size;
+        let noted = if maybe_ours { self.noted().await? } else { None };
+        let sent = match &noted {
+            Some(noted) => self.still_there(noted).await?,
+            None => None,
+        };
+        // What was joined needs nothing of the source any more, whatever has become of that.
+        if let (Some(noted), None) = (&noted, &sent)
+            && let Some(head) = copy.to.head(copy.sink().bucket, copy.sink().key).await?
+            && self.is_joined(noted, &head).await?
+        {
+            let arrived = self.all_arrived().await?.unwrap_or_default();
+            return Ok(Placed::found(head, digest(&arrived, noted.part, size)));
+        }
         let kept = self.source_head().await?;
-        if maybe_ours && let Some(noted) = self.noted().await? {
-            if let Some(sent) = self.still_there(&noted).await? {
-                return self.send_and_join(&noted, sent, &kept).await;
+        match (&noted, sent) {
+            (Some(noted), Some(sent)) => return self.send_and_join(noted, sent, &kept).await,
+            (Some(_), None) => {
+                copy.ledger.reset_parts().await?;
+                copy.ledger.set(UPLOAD, Json::Null).await?;
             }
-            if let Some(head) = copy.to.head(copy.sink().bucket, copy.sink().key).await?
-                && self.is_joined(&noted, &head).await?
-            {
-                let arrived = self.all_arrived().await?.unwrap_or_default();
-                let digest = digest(&arrived, noted.part, size);
-                return Ok(Placed::found(head, digest));
-            }
-            copy.ledger.reset_parts().await?;
-            copy.ledger.set(UPLOAD, Json::Null).await?;
-        } else if maybe_ours {
-            self.give_up_former().await?;
+            (None, _) if maybe_ours => self.give_up_former().await?,
+            (None, _) => {}
         }
         copy.sink().look(None).await?;
         let part = match self.within {

@@ -22,7 +22,7 @@ use crate::control::Versioning;
 use crate::endpoint::{Endpoint, encode};
 use crate::fault;
 use crate::guarded::Beliefs;
-use crate::http::{Body, Http, Reply, Turn};
+use crate::http::{Body, Http, Patience, Reply, Turn};
 use crate::kept::Kept;
 use crate::listing::special_class;
 use crate::sights::Sights;
@@ -135,10 +135,10 @@ pub(crate) struct Written {
 }
 
 impl Store {
-    pub fn new(endpoint: Arc<Endpoint>) -> Result<Self> {
-        let http = Http::new(&endpoint)?;
+    pub fn new(endpoint: Arc<Endpoint>, patience: Patience) -> Result<Self> {
+        let http = Http::new(&endpoint, patience)?;
         Ok(Self {
-            sdk: crate::control::sdk(&endpoint, &http),
+            sdk: crate::control::sdk(&endpoint, &http, patience),
             beliefs: Beliefs::new(endpoint.vendor),
             http,
             signer: Signer::default(),

@@ -347,3 +347,36 @@ async fn errors_name_connection_and_cause_and_hide_the_key() {
     assert!(error.message.contains("connection `b`") && error.hint.is_some(), "{error}");
     assert!(!format!("{error:?}").contains(rig.target.secret_key()));
 }
+
+#[tokio::test]
+async fn an_etag_that_is_no_digest_is_found_out_by_reading_twice() {
+    let rig = Rig::small().await;
+    // They look like MD5s, and are none of the contents'.
+    for (key, etag) in
+        [("first", "0123456789abcdef0123456789abcdef"), ("second", "fedcba9876543210fedcba9876543210")]
+    {
+        rig.source.put_uploaded("from", key, key.as_bytes().to_vec().into(), etag).unwrap();
+    }
+    let done = rig.perform(&rig.copy("first")).await.unwrap();
+    assert_eq!(rig.target.get("into", "first").unwrap().bytes, "first".as_bytes());
+    assert!(done.notes.iter().any(|note| note.contains("ETag is not the MD5")), "{:?}", done.notes);
+    // From then on it is known.
+    rig.source.forget_requests();
+    rig.perform(&rig.copy("second")).await.unwrap();
+    assert_eq!(rig.target.get("into", "second").unwrap().bytes, "second".as_bytes());
+    assert_eq!(rig.source.seen("GetObject"), 1);
+}
+
+#[tokio::test]
+async fn bytes_that_were_damaged_on_their_way_are_read_again() {
+    // Held and streamed; the source tells nothing but its ETag.
+    for len in [1000, 700 << 10] {
+        let rig = Rig::small().await;
+        rig.source.put("from", "k", bytes(len), &[]).unwrap();
+        rig.source.inject(Fault::CorruptBody { times: 1 });
+        let done = rig.perform(&rig.copy("k")).await.unwrap();
+        assert!(rig.target.get("into", "k").unwrap().bytes == bytes(len), "{len}");
+        assert!(done.notes.is_empty(), "{:?}", done.notes);
+        assert_eq!(rig.source.seen("GetObject"), 2);
+    }
+}

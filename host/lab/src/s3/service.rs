@@ -87,6 +87,7 @@ impl Door {
             Treatment { ignore_conditions: self.rules.ignores_conditions, ..Treatment::default() };
         let (mut cut_request, mut cut_answer, mut truncate, mut lose) = (None, None, None, false);
         let (mut wrong_etag, mut wrong_checksum, mut decode, mut change) = (false, false, false, None);
+        let mut corrupt = false;
         for fault in faults {
             match fault {
                 Fault::Unavailable { .. } => {
@@ -96,6 +97,12 @@ impl Door {
                 Fault::TooManyRequests { .. } => {
                     drain(request.into_body()).await;
                     return Ok(refusal(429, "TooManyRequests", "Please reduce your request rate."));
+                }
+                Fault::RetryAfter { status, seconds, .. } => {
+                    drain(request.into_body()).await;
+                    let mut answer = refusal(status, "SlowDown", "Please reduce your request rate.");
+                    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+                    return Ok(answer);
                 }
                 Fault::InternalError { .. } => {
                     drain(request.into_body()).await;
@@ -123,6 +130,7 @@ impl Door {
                 Fault::WrongEtag => wrong_etag = true,
                 Fault::WrongChecksum => wrong_checksum = true,
                 Fault::DecodeGzip => decode = true,
+                Fault::CorruptBody { .. } => corrupt = true,
                 Fault::LoseCompleteAnswer { .. } => lose = true,
                 Fault::TruncateBody { after_bytes, .. } => truncate = Some(after_bytes),
                 Fault::ChangeBefore { .. } => self.change(&seen),
@@ -186,6 +194,9 @@ impl Door {
         }
         if decode && response.headers().get(header::CONTENT_ENCODING).is_some_and(|held| held == "gzip") {
             response = decoded(response).await?;
+        }
+        if corrupt {
+            response = response.map(corrupted);
         }
         if let Some(after) = change {
             // Nobody asks for more once the length is reached, so it happens before the last byte at the latest.
@@ -264,6 +275,20 @@ async fn decoded(response: HttpResponse) -> Result<HttpResponse, Cut> {
     let chunks: Vec<_> = plain.chunks(64 << 10).map(Bytes::copy_from_slice).collect();
     let frames = stream::iter(chunks.into_iter().map(|chunk| Ok::<_, Cut>(Frame::data(chunk))));
     Ok(Response::from_parts(head, Body::http_body_unsync(StreamBody::new(frames))))
+}
+
+/// A body whose first byte is another one.
+fn corrupted(body: Body) -> Body {
+    let mut whole = true;
+    let pieces = BodyStream::new(body).map(move |frame| {
+        let mut data = frame?.into_data().unwrap_or_default().to_vec();
+        if let Some(first) = data.first_mut().filter(|_| whole) {
+            *first ^= 0xff;
+            whole = false;
+        }
+        Ok::<_, s3s::StdError>(Frame::data(Bytes::from(data)))
+    });
+    Body::http_body_unsync(StreamBody::new(pieces))
 }
 
 /// What is done once, until it is done.

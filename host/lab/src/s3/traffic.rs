@@ -162,6 +162,8 @@ pub enum Fault {
     Unavailable { times: u32 },
     /// 429 TooManyRequests; the request has no effect.
     TooManyRequests { times: u32 },
+    /// 503 or another status with the code SlowDown and so many seconds as Retry-After; the request has no effect.
+    RetryAfter { status: u16, seconds: u32, times: u32 },
     /// 500 InternalError; the request has no effect.
     InternalError { times: u32 },
     /// The request is read and never answered. With a time, the connection is closed after it; without one, the other
@@ -169,6 +171,8 @@ pub enum Fault {
     HalfOpen { millis: Option<u64>, times: u32 },
     /// The answer's body ends after so many bytes though its length promised more. Meant for GetObject.
     TruncateBody { after_bytes: u64, times: u32 },
+    /// The first byte of the answer's body is another one. Of GetObject.
+    CorruptBody { times: u32 },
     /// A TCP reset after so many bytes of the request's body, or of the answer's where the request has none. A
     /// request cut off this way has no effect.
     ResetConnection { after_bytes: u64, times: u32 },
@@ -213,6 +217,7 @@ impl Fault {
     fn usual_operations(self) -> &'static [&'static str] {
         match self {
             Self::TruncateBody { .. }
+            | Self::CorruptBody { .. }
             | Self::DecodeGzip
             | Self::ChangeBefore { .. }
             | Self::ChangeDuring { .. } => &["GetObject"],
@@ -223,6 +228,7 @@ impl Fault {
             Self::RepeatPage { .. } | Self::RefuseToken { .. } => &["ListObjectsV2"],
             Self::Unavailable { .. }
             | Self::TooManyRequests { .. }
+            | Self::RetryAfter { .. }
             | Self::InternalError { .. }
             | Self::HalfOpen { .. }
             | Self::ResetConnection { .. }
@@ -240,9 +246,11 @@ impl Fault {
         match self {
             Self::Unavailable { times }
             | Self::TooManyRequests { times }
+            | Self::RetryAfter { times, .. }
             | Self::InternalError { times }
             | Self::HalfOpen { times, .. }
             | Self::TruncateBody { times, .. }
+            | Self::CorruptBody { times }
             | Self::ResetConnection { times, .. }
             | Self::LoseCompleteAnswer { times }
             | Self::RepeatPage { times }

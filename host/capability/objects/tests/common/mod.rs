@@ -169,10 +169,24 @@ impl Rig {
         .await
     }
 
+    /// Listings of both come in pages of so many keys.
+    pub async fn with_pages(keys: usize, make: impl FnOnce(Vec<Connection>) -> Result<Objects>) -> Self {
+        let builder = || S3Server::builder().page_size(keys);
+        let source = builder().start().await.expect("the source starts");
+        Self::between(source, builder(), make).await
+    }
+
     async fn onto(target: Builder, make: impl FnOnce(Vec<Connection>) -> Result<Objects>) -> Self {
         let source = S3Server::start().await.expect("the source starts");
-        let target =
-            target.min_part_size(1).page_size(7).equal_parts().start().await.expect("the target starts");
+        Self::between(source, target.page_size(7), make).await
+    }
+
+    async fn between(
+        source: S3Server,
+        target: Builder,
+        make: impl FnOnce(Vec<Connection>) -> Result<Objects>,
+    ) -> Self {
+        let target = target.min_part_size(1).equal_parts().start().await.expect("the target starts");
         source.create_bucket("from").unwrap();
         target.create_bucket("into").unwrap();
         let run = RunId::new("20260101-000000-abcd");
@@ -254,7 +268,7 @@ impl Rig {
     }
 }
 
-fn of_vendor(mut connections: Vec<Connection>, vendor: &str) -> Vec<Connection> {
+pub fn of_vendor(mut connections: Vec<Connection>, vendor: &str) -> Vec<Connection> {
     for connection in &mut connections {
         connection.settings.insert("vendor".into(), json!(vendor));
     }
