@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use godwit_sdk::prelude::*;
 
-use crate::glob::Filter;
-use crate::params::Mapping;
+use crate::filter::Filter;
+use crate::mapping::Mapping;
 use crate::{SOURCE, TARGET};
 
 /// Objects whose counterparts are asked for at once, where no listing can give them.
