@@ -218,7 +218,7 @@ impl Task<'_> {
             if page.copy.len() + page.delete.len() >= PAGE {
                 break;
             }
-            let Some(pair) = walk.next()? else { break };
+            let Some(pair) = walk.next_pair()? else { break };
             page.upto.clone_from(&pair.rest);
             self.judge(pair, &mut page, obstacles);
         }

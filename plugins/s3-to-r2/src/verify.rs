@@ -268,7 +268,7 @@ impl<'a, H: Host> Seen<'a, H> {
         let mut copied = page.copy.iter().peekable();
         let (mut same, mut rests) = (0, Vec::new());
         while page.last || walk.ahead().is_some_and(|ahead| ahead <= page.upto.as_str()) {
-            let Some(pair) = walk.next()? else { break };
+            let Some(pair) = walk.next_pair()? else { break };
             // What the source has lost since is not this loop's to judge.
             while let Some(gone) = copied.next_if(|entry| entry.rest < pair.rest) {
                 self.by_list(gone, None)?;

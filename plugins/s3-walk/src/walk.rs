@@ -128,7 +128,7 @@ impl<'a, H: Host> Walk<'a, H> {
     }
 
     /// The next key that the filter admits.
-    pub fn next(&mut self) -> Result<Option<Pair>> {
+    pub fn next_pair(&mut self) -> Result<Option<Pair>> {
         loop {
             let Some(pair) = self.step()? else { return Ok(None) };
             let admitted = match (&pair.source, &pair.target) {
