@@ -138,19 +138,40 @@ impl Pair {
     }
 }
 
+/// The records of a CSV file (RFC 4180), the header among them.
+fn records(text: &str) -> Vec<Vec<String>> {
+    let (mut records, mut record, mut field) = (Vec::new(), Vec::new(), String::new());
+    let mut quoted = false;
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '"' if quoted && chars.next_if_eq(&'"').is_some() => field.push('"'),
+            '"' => quoted = !quoted,
+            ',' if !quoted => record.push(std::mem::take(&mut field)),
+            '\r' if !quoted => {
+                assert_eq!(chars.next(), Some('\n'), "a lone carriage return");
+                record.push(std::mem::take(&mut field));
+                records.push(std::mem::take(&mut record));
+            }
+            other => field.push(other),
+        }
+    }
+    assert!(!quoted && record.is_empty() && field.is_empty(), "the last line is whole");
+    records
+}
+
 /// The rows of all CSV files by key: class, sizes, ETags.
 fn csv_rows(godwit: &Godwit, files: &[String]) -> BTreeMap<String, Vec<String>> {
     let mut rows = BTreeMap::new();
     for file in files.iter().filter(|file| file.ends_with(".csv")) {
-        let mut reader = csv::Reader::from_path(godwit.path(file)).unwrap();
-        let headers: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+        let records = records(&godwit.read(file));
         assert_eq!(
-            headers.join(","),
+            records[0].join(","),
             "bucket,key,class,source_size,target_size,source_etag,target_etag,by,reason,target_bucket,target_key"
         );
-        for record in reader.records() {
-            let record = record.unwrap();
-            assert_eq!((&record[0], &record[9], &record[10]), ("data", "data", &record[1]));
+        for record in &records[1..] {
+            assert_eq!(record.len(), records[0].len(), "{record:?}");
+            assert_eq!([&record[0], &record[9], &record[10]], ["data", "data", &record[1]]);
             let row = (2..7).map(|column| record[column].to_owned()).collect();
             assert!(rows.insert(record[1].to_owned(), row).is_none(), "{record:?}");
         }
