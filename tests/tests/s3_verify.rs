@@ -14,8 +14,7 @@ const RECIPE: &str = r#"{
   "godwit": "1", "name": "verify",
   "inputs": {
     "left": { "type": "string" }, "left_id": { "type": "string" }, "left_key": { "type": "secret" },
-    "right": { "type": "string" }, "right_id": { "type": "string" }, "right_key": { "type": "secret" },
-    "with": { "type": "object" }
+    "right": { "type": "string" }, "right_id": { "type": "string" }, "right_key": { "type": "secret" }
   },
   "connections": {
     "left": {
@@ -34,7 +33,7 @@ const RECIPE: &str = r#"{
       "source": { "connection": "left", "access": "read" }, "target": { "connection": "right", "access": "read" },
       "report": { "connection": "here", "access": "write" }
     },
-    "with": "${inputs.with}"
+    "with": WITH
   }]
 }"#;
 
@@ -111,9 +110,8 @@ impl Pair {
             .env("GODWIT_INPUT_LEFT_KEY", self.left.secret_key())
             .env("GODWIT_INPUT_RIGHT", &self.right.endpoint())
             .env("GODWIT_INPUT_RIGHT_ID", self.right.access_key())
-            .env("GODWIT_INPUT_RIGHT_KEY", self.right.secret_key())
-            .env("GODWIT_INPUT_WITH", with);
-        godwit.write("verify.json", RECIPE);
+            .env("GODWIT_INPUT_RIGHT_KEY", self.right.secret_key());
+        godwit.write("verify.json", RECIPE.replace("WITH", with));
         godwit
     }
 
