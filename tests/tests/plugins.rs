@@ -169,6 +169,7 @@ fn the_lists_name_what_is_bundled() {
         "postgres-restore",
         "postgres-verify",
         "s3-to-r2",
+        "s3-verify",
     ] {
         assert!(plugins.stdout.contains(name), "{plugins}");
         godwit.ok(&["plugin", "inspect", name]);

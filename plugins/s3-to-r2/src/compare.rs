@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use godwit_s3_walk::{self as listed, Filter, Mapping, Named, Pages, Pair, Walk};
 use godwit_sdk::prelude::*;
 
-use crate::glob::Filter;
-use crate::params::{Mapping, Overwrite, Params};
-use crate::walk::{Pair, Walk};
-use crate::{SHOWN, page_memo, read_page};
+use crate::params::{Overwrite, Params};
 
 /// Keys on one page of verdicts that something has to be done about.
 const PAGE: usize = 1000;
@@ -17,7 +15,7 @@ const STRETCH: usize = 50_000;
 /// Verdicts over a stretch of keys: those after the page before, up to `upto`. Holds all that the copies' requests are
 /// made of, so that a resumed call asks for the same ones, whatever has changed since.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Page {
+pub struct Verdicts {
     /// The last key of the stretch, without the prefix.
     pub upto: String,
     /// Nothing comes after it.
@@ -31,6 +29,21 @@ pub struct Page {
     /// Objects that only the target has, to be deleted: key without the prefix, bytes, ETag.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delete: Vec<(String, u64, String)>,
+}
+
+impl listed::Page for Verdicts {
+    fn upto(&self) -> &str {
+        &self.upto
+    }
+
+    fn is_last(&self) -> bool {
+        self.last
+    }
+}
+
+/// The memos of an entry of `buckets`.
+pub fn memos(index: usize) -> String {
+    format!("page/{index}")
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -66,52 +79,20 @@ impl From<Entry> for Row {
     }
 }
 
-/// Whether two objects hold the same content, as far as listings tell.
+/// Whether the target has a copy of the source's object, as far as listings tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alike {
     Same,
     Different,
 }
 
-/// Equal ETags are equal content. Two ETags that are both MD5 digests of a whole content compare it. Otherwise (parts of
-/// other sizes, encryption, stores with ETags of their own) an object of the same size that isn't older than the source's
-/// is taken for its copy; `"verify": "full"` proves it.
+/// Where listings don't tell, an object of the same size that isn't older than the source's is taken for its copy;
+/// `"verify": "full"` proves it.
 pub fn compare(source: &ObjectInfo, target: &ObjectInfo) -> Alike {
-    let md5 = |etag: &str| etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if source.size != target.size {
-        return Alike::Different;
-    }
-    if !source.etag.is_empty() && source.etag == target.etag {
-        return Alike::Same;
-    }
-    if (md5(&source.etag) && md5(&target.etag)) || target.modified < source.modified {
-        return Alike::Different;
-    }
-    Alike::Same
-}
-
-/// Objects of one kind: how many, and the first few by name.
-#[derive(Debug, Default)]
-pub struct Named {
-    pub count: u64,
-    pub shown: Vec<String>,
-}
-
-impl Named {
-    pub fn add(&mut self, name: impl FnOnce() -> String) {
-        self.count += 1;
-        if self.shown.len() < SHOWN {
-            self.shown.push(name());
-        }
-    }
-
-    /// `a, b and 7 more`.
-    pub fn list(&self) -> String {
-        let more = match self.count - self.shown.len() as u64 {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        format!("{}{more}", self.shown.join(", "))
+    match listed::alike(source, target) {
+        listed::Alike::Same => Alike::Same,
+        listed::Alike::Unknown if target.modified >= source.modified => Alike::Same,
+        listed::Alike::Unknown | listed::Alike::Different => Alike::Different,
     }
 }
 
@@ -185,12 +166,16 @@ pub struct Task<'a> {
     pub endpoint: &'a Endpoint,
 }
 
-/// What a comparison came to. Its pages are memoised; in a plan, which remembers nothing, they are held here.
-#[derive(Debug, Default)]
+/// What a comparison came to.
+#[derive(Debug)]
 pub struct Compared {
-    index: usize,
-    pages: usize,
-    held: Vec<Page>,
+    pub pages: Pages<Verdicts>,
+    pub counts: Counts,
+}
+
+/// Counts over all pages.
+#[derive(Debug, Default)]
+pub struct Counts {
     pub objects: u64,
     pub bytes: u64,
     pub same: u64,
@@ -205,47 +190,35 @@ impl Task<'_> {
     /// Compares what no memo has a verdict on yet. Adds what is in the way to `obstacles`; from the first such object
     /// on nothing is memoised, so that a resumed call looks again.
     pub fn compare<H: Host>(&self, host: &H, obstacles: &mut Obstacles) -> Result<Compared> {
-        let mut compared = Compared { index: self.index, ..Compared::default() };
-        let mut upto = None;
-        while let Some(text) = host.memo_json(&page_memo(self.index, compared.pages), None) {
-            let page = read_page(&text)?;
-            let last = page.last;
-            compared.add(&page);
-            upto = Some(page.upto);
-            if last {
-                return Ok(compared);
-            }
+        let mut pages = Pages::new(memos(self.index));
+        let mut counts = Counts::default();
+        let upto = pages.recall(host, |page| counts.add(page))?;
+        if pages.is_complete() {
+            return Ok(Compared { pages, counts });
         }
         let mut walk = Walk::open(host, self.mapping, self.filter, self.target_exists, upto.as_deref())?;
         loop {
             let page = self.page(&mut walk, obstacles)?;
             let last = page.last;
             if obstacles.is_empty() {
-                compared.add(&page);
-                if host.mode() == Mode::Plan {
-                    compared.held.push(page);
-                } else {
-                    let text = serde_json::to_string(&page).map_err(|e| {
-                        Error::Failed(format!("a page of verdicts can't be written as JSON: {e}"))
-                    })?;
-                    host.memo_json(&page_memo(self.index, compared.pages - 1), Some(text));
-                }
+                counts.add(&page);
+                pages.keep(host, page)?;
                 let label = format!("compare {}", self.mapping.source);
-                host.progress(&label, compared.objects + compared.same, None, "objects");
+                host.progress(&label, counts.objects + counts.same, None, "objects");
             }
             if last {
-                return Ok(compared);
+                return Ok(Compared { pages, counts });
             }
         }
     }
 
-    fn page<H: Host>(&self, walk: &mut Walk<'_, H>, obstacles: &mut Obstacles) -> Result<Page> {
-        let mut page = Page::default();
+    fn page<H: Host>(&self, walk: &mut Walk<'_, H>, obstacles: &mut Obstacles) -> Result<Verdicts> {
+        let mut page = Verdicts::default();
         for _ in 0..STRETCH {
             if page.copy.len() + page.delete.len() >= PAGE {
                 break;
             }
-            let Some(pair) = walk.next()? else { break };
+            let Some(pair) = walk.next_pair()? else { break };
             page.upto.clone_from(&pair.rest);
             self.judge(pair, &mut page, obstacles);
         }
@@ -253,7 +226,7 @@ impl Task<'_> {
         Ok(page)
     }
 
-    fn judge(&self, pair: Pair, page: &mut Page, obstacles: &mut Obstacles) {
+    fn judge(&self, pair: Pair, page: &mut Verdicts, obstacles: &mut Obstacles) {
         let Pair { rest, source, target } = pair;
         let target_key = || format!("{}/{}", self.mapping.target, self.mapping.target_key(&rest));
         let Some(source) = source else {
@@ -298,9 +271,8 @@ impl Task<'_> {
     }
 }
 
-impl Compared {
-    fn add(&mut self, page: &Page) {
-        self.pages += 1;
+impl Counts {
+    fn add(&mut self, page: &Verdicts) {
         self.same += page.same;
         self.newer += page.newer;
         self.deletes += page.delete.len() as u64;
@@ -339,25 +311,6 @@ impl Compared {
         }
         format!("{} → {}: {}", mapping.source, mapping.target, parts.join("; "))
     }
-
-    /// Goes through all pages, with one of them in memory.
-    pub fn each_page<H: Host>(&self, host: &H, mut each: impl FnMut(&Page) -> Result<()>) -> Result<()> {
-        for number in 0..self.pages {
-            // Pages of a plan are held; where some are memoised, they come first.
-            let memoised = self.pages - self.held.len();
-            match number.checked_sub(memoised).and_then(|at| self.held.get(at)) {
-                Some(page) => each(page)?,
-                None => {
-                    let name = page_memo(self.index, number);
-                    let text = host
-                        .memo_json(&name, None)
-                        .ok_or_else(|| Error::Failed(format!("memo `{name}` is gone")))?;
-                    each(&read_page(&text)?)?;
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -393,18 +346,10 @@ mod tests {
             replaces: Some("f".into()),
             storage_class: None,
         };
-        let page = Page { upto: "z".into(), last: true, copy: vec![entry], same: 2, ..Page::default() };
+        let page =
+            Verdicts { upto: "z".into(), last: true, copy: vec![entry], same: 2, ..Verdicts::default() };
         let text = serde_json::to_string(&page).unwrap();
         assert!(text.contains(r#"["a/ü",7,"e","f",null]"#), "{text}");
-        assert_eq!(serde_json::from_str::<Page>(&text).unwrap(), page);
-    }
-
-    #[test]
-    fn long_lists_are_cut() {
-        let mut named = Named::default();
-        for number in 0..SHOWN + 3 {
-            named.add(|| number.to_string());
-        }
-        assert!(named.list().ends_with("9 and 3 more"), "{}", named.list());
+        assert_eq!(serde_json::from_str::<Verdicts>(&text).unwrap(), page);
     }
 }

@@ -8,31 +8,25 @@
 //! them back, and lists on only from where the last one stopped.
 
 mod compare;
-mod glob;
 mod params;
 mod target;
 mod verify;
 mod versions;
-mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use godwit_s3_walk::{Mapping, SHOWN, location, now};
 use godwit_sdk::prelude::*;
 
-use crate::compare::{Compared, Obstacles, Page, Task};
-pub use crate::params::{
-    BucketEntry, Mapping, Mirror, Overwrite, Params, Rename, Rule, Verification, Versions,
-};
+use crate::compare::{Compared, Obstacles, Task, Verdicts};
+pub use crate::params::{BucketEntry, Mirror, Overwrite, Params, Rule, Verification, Versions};
 use crate::target::Target;
 use crate::versions::ComparedVersions;
 
 /// Effects that are submitted together.
 const BATCH: usize = 1000;
-/// Names that a message spells out.
-const SHOWN: usize = 10;
 
-pub const SOURCE: &str = "source";
-pub const TARGET: &str = "target";
+pub use godwit_s3_walk::{SOURCE, TARGET};
 
 /// The step.
 pub struct S3ToR2;
@@ -103,15 +97,15 @@ enum Found {
 impl Found {
     fn is_empty(&self) -> bool {
         match self {
-            Self::Latest(compared) => compared.objects == 0,
-            Self::All(compared) => compared.objects == 0,
+            Self::Latest(compared) => compared.counts.objects == 0,
+            Self::All(compared) => compared.counts.objects == 0,
         }
     }
 
     fn summary(&self, mapping: &Mapping) -> String {
         match self {
-            Self::Latest(compared) => compared.summary(mapping),
-            Self::All(compared) => compared.summary(mapping),
+            Self::Latest(compared) => compared.counts.summary(mapping),
+            Self::All(compared) => compared.counts.summary(mapping),
         }
     }
 }
@@ -191,8 +185,9 @@ impl Step for S3ToR2 {
             let after = target_of(mapping).map(Target::before_objects).unwrap_or_default();
             match found {
                 Found::Latest(compared) => compared
-                    .each_page(host, |page| copies(host, &params, mapping, page, &after, &mut outcomes))?,
-                Found::All(compared) => compared.each_page(host, |page| {
+                    .pages
+                    .each(host, |page| copies(host, &params, mapping, page, &after, &mut outcomes))?,
+                Found::All(compared) => compared.pages.each(host, |page| {
                     for entry in &page.copy {
                         let effect = host.copy_versions(
                             &copy_key(mapping, &entry.rest),
@@ -211,7 +206,7 @@ impl Step for S3ToR2 {
         // Only once all has arrived, what the source hasn't is deleted.
         for (mapping, found) in mappings.iter().zip(&found) {
             if let Found::Latest(compared) = found {
-                compared.each_page(host, |page| {
+                compared.pages.each(host, |page| {
                     for (rest, _, etag) in &page.delete {
                         let key = mapping.target_key(rest);
                         let effect = host.delete_object(
@@ -251,18 +246,9 @@ impl Step for S3ToR2 {
 
 godwit_sdk::export_step!(S3ToR2);
 
-/// Seconds since the Unix epoch when the step was first called: ages are taken from then, so that a resumed call chooses
-/// the same objects.
-fn now<H: Host>(host: &H) -> Result<i64> {
-    host.memo("now", || {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Ok(now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX)))
-    })
-}
-
 fn deletes(found: &Found) -> u64 {
     match found {
-        Found::Latest(compared) => compared.deletes,
+        Found::Latest(compared) => compared.counts.deletes,
         Found::All(_) => 0,
     }
 }
@@ -289,7 +275,7 @@ fn copies<H: Host>(
     host: &H,
     params: &Params,
     mapping: &Mapping,
-    page: &Page,
+    page: &Verdicts,
     after: &[String],
     outcomes: &mut Outcomes<H>,
 ) -> Result<()> {
@@ -327,19 +313,19 @@ fn outputs_of(mapping: &Mapping, found: &Found, target: Option<&Target>) -> Buck
     };
     match found {
         Found::Latest(compared) => BucketOutputs {
-            objects: compared.objects,
-            bytes: compared.bytes,
-            already_there: compared.same,
-            newer_at_target: compared.newer,
-            overwritten: compared.overwritten,
-            deleted: compared.deletes,
+            objects: compared.counts.objects,
+            bytes: compared.counts.bytes,
+            already_there: compared.counts.same,
+            newer_at_target: compared.counts.newer,
+            overwritten: compared.counts.overwritten,
+            deleted: compared.counts.deletes,
             ..common
         },
         Found::All(compared) => BucketOutputs {
-            objects: compared.objects,
-            bytes: compared.bytes,
-            versions: compared.versions,
-            already_there: compared.same,
+            objects: compared.counts.objects,
+            bytes: compared.counts.bytes,
+            versions: compared.counts.versions,
+            already_there: compared.counts.same,
             ..common
         },
     }
@@ -348,10 +334,6 @@ fn outputs_of(mapping: &Mapping, found: &Found, target: Option<&Target>) -> Buck
 /// The key of the effect that copies an object. Entries never write to the same place, so it is unique.
 fn copy_key(mapping: &Mapping, rest: &str) -> String {
     format!("copy {}/{}", mapping.target, mapping.target_key(rest))
-}
-
-fn location(slot: &str, bucket: &str, key: String) -> Location {
-    Location { slot: slot.to_owned(), bucket: bucket.to_owned(), key }
 }
 
 /// A source that overlaps the target would be copied over itself; two entries that write to one place would race.
@@ -448,13 +430,4 @@ impl<H: Host> Outcomes<H> {
             }
         }
     }
-}
-
-/// Pages as they are memoised; see `compare`.
-fn page_memo(index: usize, number: usize) -> String {
-    format!("page/{index}/{number}")
-}
-
-fn read_page(text: &str) -> Result<Page> {
-    serde_json::from_str(text).map_err(|e| Error::Conflict(format!("a memoised page can't be read: {e}")))
 }

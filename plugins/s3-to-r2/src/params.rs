@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use godwit_s3_walk::{Choice, Filter, Mapping, NewName, Rename};
 use godwit_sdk::prelude::*;
-
-use crate::glob::{Filter, Glob};
 
 /// Which buckets move, and how.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -83,16 +82,6 @@ pub struct Params {
 
 fn hundred() -> u8 {
     100
-}
-
-/// A rule that names keys anew.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Rename {
-    /// A pattern as in `include`.
-    pub from: String,
-    /// The new key, in which `$1`, `$2`, … stand for what the pattern's first, second, … `*`, `**` or `?` stood for.
-    pub to: String,
 }
 
 /// How the target is made to hold nothing else.
@@ -205,80 +194,6 @@ impl Rule {
     }
 }
 
-/// An entry of `buckets`, resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mapping {
-    pub source: String,
-    pub target: String,
-    pub prefix: String,
-    pub target_prefix: String,
-    pub cors: Option<Vec<Rule>>,
-    /// Rules that name keys anew.
-    pub names: Vec<NewName>,
-}
-
-/// A rule of `rename`, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewName {
-    from: Glob,
-    to: String,
-}
-
-impl NewName {
-    fn new(rule: &Rename) -> Result<Self> {
-        let from = Glob::new(&rule.from)?;
-        let wrong = |why: String| {
-            Err(Error::Invalid(format!("`rename` from `{}` to `{}`: {why}", rule.from, rule.to)))
-        };
-        let mut rest = rule.to.as_str();
-        while let Some(at) = rest.find('$') {
-            rest = &rest[at + 1..];
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            match rest[..digits].parse::<usize>() {
-                Ok(number) if (1..=from.wildcards()).contains(&number) => {}
-                Ok(number) => {
-                    return wrong(format!("there is no `${number}`: the pattern has {}", from.wildcards()));
-                }
-                Err(_) => return wrong("a `$` stands before no number".to_owned()),
-            }
-            rest = &rest[digits..];
-        }
-        Ok(Self { from, to: rule.to.clone() })
-    }
-
-    /// The new name; `None` where the pattern doesn't fit.
-    fn of(&self, key: &str) -> Option<String> {
-        let captured = self.from.captures(key)?;
-        let mut out = String::new();
-        let mut rest = self.to.as_str();
-        while let Some(at) = rest.find('$') {
-            out.push_str(&rest[..at]);
-            rest = &rest[at + 1..];
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            let number: usize = rest[..digits].parse().unwrap_or(0);
-            out.push_str(number.checked_sub(1).and_then(|at| captured.get(at)).map_or("", String::as_str));
-            rest = &rest[digits..];
-        }
-        out.push_str(rest);
-        Some(out)
-    }
-}
-
-impl Mapping {
-    /// The source's key of what comes after the prefix.
-    pub fn source_key(&self, rest: &str) -> String {
-        format!("{}{rest}", self.prefix)
-    }
-
-    /// The target's key of what comes after the prefix.
-    pub fn target_key(&self, rest: &str) -> String {
-        match self.names.iter().find_map(|name| name.of(rest)) {
-            Some(new) => format!("{}{new}", self.target_prefix),
-            None => format!("{}{rest}", self.target_prefix),
-        }
-    }
-}
-
 impl Params {
     pub fn mappings(&self) -> Result<Vec<Mapping>> {
         if self.buckets.is_empty() {
@@ -297,25 +212,20 @@ impl Params {
             return instead("mirror", "\"versions\": \"all\"");
         }
         let names = self.rename.iter().map(NewName::new).collect::<Result<Vec<_>>>()?;
-        self.buckets.iter().map(|entry| Ok(Mapping { names: names.clone(), ..entry.resolve()? })).collect()
+        self.buckets.iter().map(|entry| entry.resolve(&names)).collect()
     }
 
     /// `now` is in seconds since the Unix epoch: ages are taken from it.
     pub fn filter(&self, now: i64) -> Result<Filter> {
-        let globs = |patterns: &[String]| {
-            patterns.iter().map(|pattern| Glob::new(pattern)).collect::<Result<Vec<_>>>()
-        };
-        let before = |name: &str, age: &Option<String>| {
-            age.as_deref().map(|age| seconds(name, age).map(|age| now - age)).transpose()
-        };
-        Ok(Filter {
-            include: globs(&self.include)?,
-            exclude: globs(&self.exclude)?,
+        let choice = Choice {
+            include: &self.include,
+            exclude: &self.exclude,
             min_size: self.min_size,
             max_size: self.max_size,
-            latest: before("min_age", &self.min_age)?,
-            earliest: before("max_age", &self.max_age)?,
-        })
+            min_age: self.min_age.as_deref(),
+            max_age: self.max_age.as_deref(),
+        };
+        choice.filter(now)
     }
 
     /// The storage class at the target; `None` for its standard one.
@@ -325,59 +235,30 @@ impl Params {
         mapped.or(kept).filter(|class| *class != "STANDARD").map(str::to_owned)
     }
 
-    pub fn cors_of<'a>(&'a self, mapping: &'a Mapping) -> &'a [Rule] {
-        mapping.cors.as_deref().unwrap_or(&self.cors)
+    /// The rules of the entry that a mapping was made of; no two entries write to one place.
+    pub fn cors_of(&self, mapping: &Mapping) -> &[Rule] {
+        let entry = self
+            .buckets
+            .iter()
+            .find(|entry| entry.resolve(&mapping.names).is_ok_and(|made| made == *mapping));
+        match entry {
+            Some(BucketEntry::Mapping(BucketMapping { cors: Some(own), .. })) => own,
+            _ => &self.cors,
+        }
     }
-}
-
-/// A duration such as `90s`, `30m`, `12h`, `7d`, or a sum of them.
-fn seconds(name: &str, text: &str) -> Result<i64> {
-    let wrong = || Error::Invalid(format!("`{name}` is `{text}`: give a duration such as `12h` or `30d`"));
-    let mut total = 0i64;
-    let mut rest = text;
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: i64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let mut chars = rest[digits..].chars();
-        let unit = match chars.next() {
-            Some('s') => 1,
-            Some('m') => 60,
-            Some('h') => 3600,
-            Some('d') => 86_400,
-            _ => return Err(wrong()),
-        };
-        total = number.checked_mul(unit).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
-        rest = chars.as_str();
-    }
-    Ok(total)
 }
 
 impl BucketEntry {
-    fn resolve(&self) -> Result<Mapping> {
-        let mapping = match self {
-            Self::Name(name) => Mapping {
-                source: name.clone(),
-                target: name.clone(),
-                prefix: String::new(),
-                target_prefix: String::new(),
-                cors: None,
-                names: Vec::new(),
-            },
-            Self::Mapping(entry) => Mapping {
-                source: entry.source.clone(),
-                target: entry.target.clone().unwrap_or_else(|| entry.source.clone()),
-                prefix: entry.prefix.clone(),
-                target_prefix: entry.target_prefix.clone().unwrap_or_else(|| entry.prefix.clone()),
-                cors: entry.cors.clone(),
-                names: Vec::new(),
-            },
-        };
-        if mapping.source.is_empty() || mapping.target.is_empty() {
-            return Err(Error::Invalid("an entry of `buckets` has an empty name".to_owned()));
+    fn resolve(&self, names: &[NewName]) -> Result<Mapping> {
+        match self {
+            Self::Name(name) => Mapping::new(name, None, "", None, names),
+            Self::Mapping(entry) => Mapping::new(
+                &entry.source,
+                entry.target.as_deref(),
+                &entry.prefix,
+                entry.target_prefix.as_deref(),
+                names,
+            ),
         }
-        Ok(mapping)
     }
 }

@@ -1,9 +1,10 @@
 //! Buckets at the target: made, with CORS rules and settings, before objects arrive.
 
+use godwit_s3_walk::{Mapping, SOURCE, TARGET};
 use godwit_sdk::prelude::*;
 
-use crate::params::{Mapping, Params, Rule};
-use crate::{SOURCE, TARGET, verify};
+use crate::params::{Params, Rule};
+use crate::verify;
 
 /// The word that carries a setting over instead of giving a document.
 const FROM_SOURCE: &str = "source";

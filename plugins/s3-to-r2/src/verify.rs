@@ -1,14 +1,14 @@
 //! The step's checks: what was copied is at the target, what was there still is, what was deleted is gone, rules and
 //! settings are set, an application could fetch an object and a browser ask for it.
 
+use godwit_s3_walk::{Filter, Mapping, Named, Pages, SOURCE, TARGET, Walk, location, now, sampled};
 use godwit_sdk::prelude::*;
 
-use crate::compare::{Alike, Entry, Named, Page, compare};
-use crate::glob::Filter;
-use crate::params::{Mapping, Params, Verification, Versions};
+use crate::compare::{self, Alike, Entry, Verdicts, compare};
+use crate::params::{Params, Verification, Versions};
 use crate::target::rules_of;
-use crate::walk::Walk;
-use crate::{Outputs, SOURCE, TARGET, copy_key, location, now, page_memo, read_page, versions};
+use crate::versions::{self, VersionEntry, VersionPage};
+use crate::{Outputs, copy_key};
 
 /// Objects that are asked for at once.
 const AT_ONCE: usize = 256;
@@ -112,8 +112,7 @@ impl<'a, H: Host> Seen<'a, H> {
     fn pages(&mut self, index: usize, filter: &Filter) -> Result<()> {
         let mut walk = None;
         let mut before: Option<String> = None;
-        for number in 0.. {
-            let page = read_page(&self.memo(&page_memo(index, number))?)?;
+        Pages::<Verdicts>::each_of_done(self.host, &compare::memos(index), |page| {
             if page.same > 0 || self.params.verify == Verification::List {
                 let walk = match &mut walk {
                     Some(walk) => walk,
@@ -125,44 +124,31 @@ impl<'a, H: Host> Seen<'a, H> {
                 if let Some(before) = &before {
                     walk.skip_to_after(before)?;
                 }
-                self.listed(&page, walk)?;
+                self.listed(page, walk)?;
             }
             if self.params.verify != Verification::List {
                 let copied: Vec<(&str, bool)> =
                     page.copy.iter().map(|entry| (entry.rest.as_str(), true)).collect();
                 self.copied(&copied)?;
             }
-            self.gone(&page)?;
+            self.gone(page)?;
             self.progress();
-            if page.last {
-                return Ok(());
-            }
-            before = Some(page.upto);
-        }
-        Ok(())
+            before = Some(page.upto.clone());
+            Ok(())
+        })
     }
 
     fn version_pages(&mut self, index: usize) -> Result<()> {
-        for number in 0.. {
-            let page = versions::read_page(&self.memo(&versions::page_memo(index, number))?)?;
+        Pages::each_of_done(self.host, &versions::memos(index), |page: &VersionPage| {
             // A key whose newest version is a delete marker has no object to compare or to fetch.
-            let newest = |entry: &versions::VersionEntry| entry.versions.last().is_some_and(|v| !v.deleted);
+            let newest = |entry: &VersionEntry| entry.versions.last().is_some_and(|v| !v.deleted);
             let copied: Vec<(&str, bool)> =
                 page.copy.iter().map(|entry| (entry.rest.as_str(), newest(entry))).collect();
             self.copied(&copied)?;
             self.already_there += page.same;
             self.progress();
-            if page.last {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    fn memo(&self, name: &str) -> Result<String> {
-        self.host
-            .memo_json(name, None)
-            .ok_or_else(|| Error::Failed(format!("memo `{name}` is gone: run the step again")))
+            Ok(())
+        })
     }
 
     fn progress(&self) {
@@ -278,11 +264,11 @@ impl<'a, H: Host> Seen<'a, H> {
     }
 
     /// A page's stretch of both listings: what was there already still is; with `list`, what was copied too.
-    fn listed(&mut self, page: &Page, walk: &mut Walk<'_, H>) -> Result<()> {
+    fn listed(&mut self, page: &Verdicts, walk: &mut Walk<'_, H>) -> Result<()> {
         let mut copied = page.copy.iter().peekable();
         let (mut same, mut rests) = (0, Vec::new());
         while page.last || walk.ahead().is_some_and(|ahead| ahead <= page.upto.as_str()) {
-            let Some(pair) = walk.next()? else { break };
+            let Some(pair) = walk.next_pair()? else { break };
             // What the source has lost since is not this loop's to judge.
             while let Some(gone) = copied.next_if(|entry| entry.rest < pair.rest) {
                 self.by_list(gone, None)?;
@@ -343,7 +329,7 @@ impl<'a, H: Host> Seen<'a, H> {
     }
 
     /// What was deleted is gone.
-    fn gone(&mut self, page: &Page) -> Result<()> {
+    fn gone(&mut self, page: &Verdicts) -> Result<()> {
         for chunk in page.delete.chunks(AT_ONCE) {
             let keys: Vec<String> = chunk.iter().map(|(rest, ..)| self.mapping.target_key(rest)).collect();
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -384,14 +370,6 @@ impl<'a, H: Host> Seen<'a, H> {
             _ => Check::failed(name, self.wrong.list()).detail(detail),
         }
     }
-}
-
-/// Whether a key belongs to the sample: FNV-1a of its bytes, so that the same keys are chosen again.
-fn sampled(key: &str, percent: u8) -> bool {
-    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    (hash >> 32) % 100 < u64::from(percent)
 }
 
 /// What a browser would be told before it asks for an object: one check for each origin.
@@ -446,20 +424,4 @@ fn presigned<H: Host>(host: &H, mapping: &Mapping, object: Option<&(String, u64)
     let got = host.presigned_get(TARGET, &mapping.target, key)?;
     let why = format!("{key}: HTTP {} with {} bytes instead of HTTP 200 with {size}", got.status, got.bytes);
     Ok(Check::that(name, got.status == 200 && got.bytes == *size, why).detail(format!("{key}, {size} bytes")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sampled;
-
-    #[test]
-    fn a_sample_is_about_as_large_as_asked_for_and_always_the_same() {
-        let keys: Vec<String> = (0..10_000).map(|number| format!("datasets/{number}.jpg")).collect();
-        for percent in [1u8, 10, 50] {
-            let count = keys.iter().filter(|key| sampled(key, percent)).count();
-            let expected = 100 * usize::from(percent);
-            assert!(count.abs_diff(expected) < expected / 3 + 30, "{percent}: {count}");
-        }
-        assert!(keys.iter().all(|key| sampled(key, 100)));
-    }
 }

@@ -1,11 +1,10 @@
 //! All versions of the objects below a prefix, each object's the oldest first.
 
+use godwit_s3_walk::{Filter, Mapping, Named, Page, Pages, SOURCE, TARGET};
 use godwit_sdk::prelude::*;
 
-use crate::compare::{Alike, Named, Obstacles, compare};
-use crate::glob::Filter;
-use crate::params::{Mapping, Params};
-use crate::{SOURCE, TARGET};
+use crate::compare::{Alike, Obstacles, compare};
+use crate::params::Params;
 
 /// Objects on one page of verdicts.
 const PAGE: usize = 500;
@@ -37,24 +36,35 @@ impl VersionEntry {
     }
 }
 
+impl Page for VersionPage {
+    fn upto(&self) -> &str {
+        &self.upto
+    }
+
+    fn is_last(&self) -> bool {
+        self.last
+    }
+}
+
 /// What a look at all versions came to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ComparedVersions {
-    index: usize,
-    pub pages: usize,
-    held: Vec<VersionPage>,
+    pub pages: Pages<VersionPage>,
+    pub counts: VersionCounts,
+}
+
+/// Counts over all pages.
+#[derive(Debug, Default)]
+pub struct VersionCounts {
     pub objects: u64,
     pub versions: u64,
     pub bytes: u64,
     pub same: u64,
 }
 
-pub fn page_memo(index: usize, number: usize) -> String {
-    format!("versions/{index}/{number}")
-}
-
-pub fn read_page(text: &str) -> Result<VersionPage> {
-    serde_json::from_str(text).map_err(|e| Error::Conflict(format!("a memoised page can't be read: {e}")))
+/// The memos of an entry of `buckets`.
+pub fn memos(index: usize) -> String {
+    format!("versions/{index}")
 }
 
 /// A listing's versions, gathered by key.
@@ -109,16 +119,11 @@ pub fn look<H: Host>(
     endpoint: &Endpoint,
     obstacles: &mut Obstacles,
 ) -> Result<ComparedVersions> {
-    let mut compared = ComparedVersions { index, ..ComparedVersions::default() };
-    let mut upto = None;
-    while let Some(text) = host.memo_json(&page_memo(index, compared.pages), None) {
-        let page = read_page(&text)?;
-        let last = page.last;
-        compared.add(&page);
-        upto = Some(page.upto);
-        if last {
-            return Ok(compared);
-        }
+    let mut pages = Pages::new(memos(index));
+    let mut counts = VersionCounts::default();
+    let upto = pages.recall(host, |page| counts.add(page))?;
+    if pages.is_complete() {
+        return Ok(ComparedVersions { pages, counts });
     }
     let mut gathered = Gathered::open(host.list_versions(SOURCE, &mapping.source, &mapping.prefix)?)?;
     while gathered.ahead.as_ref().is_some_and(|ahead| Some(&ahead.info.key) <= upto.as_ref()) {
@@ -138,18 +143,11 @@ pub fn look<H: Host>(
         let page = judge(host, mapping, params, endpoint, group, stretch, obstacles)?;
         let last = page.last;
         if obstacles.is_empty() {
-            compared.add(&page);
-            if host.mode() == Mode::Plan {
-                compared.held.push(page);
-            } else {
-                let text = serde_json::to_string(&page).map_err(|e| {
-                    Error::Failed(format!("a page of versions can't be written as JSON: {e}"))
-                })?;
-                host.memo_json(&page_memo(index, compared.pages - 1), Some(text));
-            }
+            counts.add(&page);
+            pages.keep(host, page)?;
         }
         if last {
-            return Ok(compared);
+            return Ok(ComparedVersions { pages, counts });
         }
     }
 }
@@ -209,9 +207,8 @@ fn name(named: &mut Named, mapping: &Mapping, version: &ObjectVersion) {
     named.add(|| format!("{}/{} (version {})", mapping.source, version.info.key, version.version));
 }
 
-impl ComparedVersions {
+impl VersionCounts {
     fn add(&mut self, page: &VersionPage) {
-        self.pages += 1;
         self.same += page.same;
         for entry in &page.copy {
             self.objects += 1;
@@ -225,27 +222,5 @@ impl ComparedVersions {
             "{} → {}: {} versions of {} objects to copy, {} bytes; {} objects there already",
             mapping.source, mapping.target, self.versions, self.objects, self.bytes, self.same
         )
-    }
-
-    /// Goes through all pages, with one of them in memory.
-    pub fn each_page<H: Host>(
-        &self,
-        host: &H,
-        mut each: impl FnMut(&VersionPage) -> Result<()>,
-    ) -> Result<()> {
-        for number in 0..self.pages {
-            let memoised = self.pages - self.held.len();
-            match number.checked_sub(memoised).and_then(|at| self.held.get(at)) {
-                Some(page) => each(page)?,
-                None => {
-                    let name = page_memo(self.index, number);
-                    let text = host
-                        .memo_json(&name, None)
-                        .ok_or_else(|| Error::Failed(format!("memo `{name}` is gone")))?;
-                    each(&read_page(&text)?)?;
-                }
-            }
-        }
-        Ok(())
     }
 }

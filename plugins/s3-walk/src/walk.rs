@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use godwit_sdk::prelude::*;
 
-use crate::glob::Filter;
-use crate::params::Mapping;
+use crate::filter::Filter;
+use crate::mapping::Mapping;
 use crate::{SOURCE, TARGET};
 
 /// Objects whose counterparts are asked for at once, where no listing can give them.
@@ -128,7 +128,7 @@ impl<'a, H: Host> Walk<'a, H> {
     }
 
     /// The next key that the filter admits.
-    pub fn next(&mut self) -> Result<Option<Pair>> {
+    pub fn next_pair(&mut self) -> Result<Option<Pair>> {
         loop {
             let Some(pair) = self.step()? else { return Ok(None) };
             let admitted = match (&pair.source, &pair.target) {

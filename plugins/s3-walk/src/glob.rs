@@ -115,36 +115,6 @@ impl Glob {
     }
 }
 
-/// Which keys take part.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    pub include: Vec<Glob>,
-    pub exclude: Vec<Glob>,
-    /// Bytes.
-    pub min_size: Option<u64>,
-    pub max_size: Option<u64>,
-    /// Seconds since the Unix epoch: written then at the earliest, and at the latest.
-    pub earliest: Option<i64>,
-    pub latest: Option<i64>,
-}
-
-impl Filter {
-    /// Whether an object of the source takes part.
-    pub fn admits(&self, object: &ObjectInfo) -> bool {
-        self.admits_key(&object.key)
-            && self.min_size.is_none_or(|min| object.size >= min)
-            && self.max_size.is_none_or(|max| object.size <= max)
-            && self.earliest.is_none_or(|earliest| object.modified >= earliest)
-            && self.latest.is_none_or(|latest| object.modified <= latest)
-    }
-
-    /// Whether the patterns admit a key.
-    pub fn admits_key(&self, key: &str) -> bool {
-        (self.include.is_empty() || self.include.iter().any(|glob| glob.matches(key)))
-            && !self.exclude.iter().any(|glob| glob.matches(key))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -176,15 +146,6 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_includes_then_excludes() {
-        let glob = |pattern| Glob::new(pattern).unwrap();
-        let filter =
-            Filter { include: vec![glob("a/**")], exclude: vec![glob("**.tmp")], ..Filter::default() };
-        assert!(filter.admits_key("a/b") && !filter.admits_key("a/b.tmp") && !filter.admits_key("b"));
-        assert!(Filter::default().admits_key("anything"));
-    }
-
-    #[test]
     fn wildcards_are_captured_from_the_left() {
         let captures = |pattern: &str, key: &str| Glob::new(pattern).unwrap().captures(key);
         let some = |parts: &[&str]| Some(parts.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>());
@@ -193,28 +154,6 @@ mod tests {
         assert_eq!(captures("*-*", "a-b-c"), some(&["a", "b-c"]));
         assert_eq!(captures("a/*", "a/b/c"), None);
         assert_eq!(captures("plain", "plain"), some(&[]));
-    }
-
-    #[test]
-    fn sizes_and_ages_choose() {
-        let object = |size, modified| ObjectInfo {
-            key: "k".into(),
-            size,
-            etag: "e".into(),
-            modified,
-            storage_class: None,
-        };
-        let filter = Filter {
-            min_size: Some(10),
-            max_size: Some(20),
-            earliest: Some(100),
-            latest: Some(200),
-            ..Filter::default()
-        };
-        assert!(filter.admits(&object(10, 100)) && filter.admits(&object(20, 200)));
-        for (size, modified) in [(9, 150), (21, 150), (15, 99), (15, 201)] {
-            assert!(!filter.admits(&object(size, modified)), "{size} {modified}");
-        }
     }
 
     proptest! {
