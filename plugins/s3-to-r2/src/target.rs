@@ -148,12 +148,12 @@ fn setting_due<H: Host>(
     if !known {
         return due(None, Some(format!("{} stores have no {} of buckets", endpoint.vendor, name.name())));
     }
-    if !exists {
-        return due(Some(document), None);
-    }
-    match host.bucket_setting(TARGET, &mapping.target, name)? {
-        Setting::Document(found) if found.trim() == document.trim() => due(None, None),
-        Setting::Document(_) | Setting::Absent => due(Some(document), None),
-        Setting::Unsupported(why) => due(None, Some(why)),
+    match host.bucket_setting(TARGET, &mapping.target, name) {
+        // What no bucket of the vendor takes is known without asking one.
+        Ok(Setting::Unsupported(why)) => due(None, Some(why)),
+        _ if !exists => due(Some(document), None),
+        Ok(Setting::Document(found)) if found.trim() == document.trim() => due(None, None),
+        Ok(Setting::Document(_) | Setting::Absent) => due(Some(document), None),
+        Err(error) => Err(error),
     }
 }

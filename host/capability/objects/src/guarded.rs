@@ -14,7 +14,6 @@ use godwit_model::ids::hex;
 use godwit_model::{Error, ErrorKind, Result};
 use http::HeaderMap;
 
-use crate::checksum::Algorithm;
 use crate::claim::Claim;
 use crate::fault;
 use crate::http::Turn;
@@ -31,6 +30,9 @@ const ONE_KEY_PAUSE: Duration = Duration::from_millis(1200);
 
 /// The code of an ETag that isn't the content's.
 const ODD_ETAG: &str = "ETag";
+
+/// The code of a conflict with what somebody else has at the sink: nothing there is this effect's.
+pub(crate) const TAKEN: &str = "PreconditionFailed";
 
 /// What is known of how one endpoint takes conditions, or checksums, on a PUT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +179,7 @@ impl Sink<'_> {
             }
         };
         Error::conflict(format!("connection `{}`: {} {what}", self.store.endpoint.name, self.label()))
+            .code(TAKEN)
             .hint("find out who writes to the target; then move the object away, or start a new run")
     }
 
@@ -209,9 +212,9 @@ impl Sink<'_> {
                 if head.size != held.len() {
                     return Ok(false);
                 }
-                if let Some(told) = head.checksums.iter().find(|told| told.algorithm == Algorithm::Crc64Nvme)
-                {
-                    return Ok(told == held.crc64());
+                // What tells otherwise may be wrong; the content decides.
+                if head.checksums.iter().any(|told| told == held.crc64()) {
+                    return Ok(true);
                 }
                 let md5 = held.told().unwrap_or_else(|| held.own_md5());
                 if speaks && head.etag == hex(&md5) {

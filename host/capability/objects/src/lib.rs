@@ -54,7 +54,7 @@ pub use crate::endpoint::SETTINGS;
 
 use crate::control::BucketState;
 use crate::copy::{Copy, Memory, Sizes};
-use crate::guarded::Sink;
+use crate::guarded::{Sink, TAKEN};
 use crate::http::Patience;
 use crate::store::Store;
 
@@ -319,6 +319,11 @@ fn describe(rule: &CorsRule) -> String {
     line
 }
 
+/// The step's note of an effect that met somebody else's object, and wrote nothing.
+fn refused(effect: &Effect) -> String {
+    format!("refused/{}", effect.key)
+}
+
 fn not_ours(effect: &Effect) -> Error {
     Error::host(format!("effect `{}` is none of the objects capability's", effect.key))
 }
@@ -364,7 +369,13 @@ impl Capability for Objects {
     ) -> Result<Done> {
         let mark = (scope.run.clone(), scope.step.as_str().to_owned(), effect.key.clone());
         let lock = || self.tried.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let maybe_ours = resumed || lock().contains(&mark);
+        let mut maybe_ours = resumed || lock().contains(&mark);
+        let note = refused(effect);
+        if resumed && scope.notes.get(&note).await?.is_some_and(|noted| noted == true) {
+            // Taken back first: whatever happens from here on may be this attempt's.
+            scope.notes.set(&note, Json::Null).await?;
+            maybe_ours = false;
+        }
         let result = match &effect.action {
             Action::CopyObject(action) => {
                 let copy = Copy {
@@ -387,7 +398,11 @@ impl Capability for Objects {
             Action::ProbeBucket(action) => self.probe_bucket(scope, &effect.key, action, maybe_ours).await,
             _ => Err(not_ours(effect)),
         };
-        if result.is_err() {
+        if !maybe_ours && result.as_ref().is_err_and(|error| error.code.as_deref() == Some(TAKEN)) {
+            // Else a resume, or undo, would take an object of the same content for this effect's.
+            scope.notes.set(&note, Json::Bool(true)).await?;
+            lock().remove(&mark);
+        } else if result.is_err() {
             lock().insert(mark);
         } else if maybe_ours {
             lock().remove(&mark);

@@ -7,12 +7,12 @@ use godwit_model::capability::{Performed, StepScope, UndoAction};
 use godwit_model::effect::{Action, Replaces};
 use godwit_model::{EffectKey, Error, ErrorKind, Json, Result, SlotName};
 
-use crate::Objects;
 use crate::control::{BucketState, NamedCorsRule};
 use crate::listing::Begin;
 use crate::source::{Source, Wanted, is_md5};
 use crate::store::{Head, Store};
 use crate::undo::{AT_ONCE, OpenOne, Request, Target, is_taken_back, named, same_rules};
+use crate::{Objects, refused};
 
 /// Objects that one action deletes.
 const GROUP: usize = 500;
@@ -91,6 +91,9 @@ impl Objects {
         };
         let place = format!("{}/{}", sink.bucket, sink.key);
         let Some(done) = &one.done else {
+            if scope.notes.get(&refused(&one.effect)).await?.is_some_and(|noted| noted == true) {
+                return Ok(verdict);
+            }
             if let Action::CopyObject(action) = &one.effect.action
                 && action.size > self.sizes().single
             {

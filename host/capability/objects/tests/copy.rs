@@ -243,6 +243,26 @@ async fn resuming_does_not_adopt_what_others_wrote() {
 }
 
 #[tokio::test]
+async fn an_equal_object_of_somebody_else_is_neither_adopted_nor_taken_back() {
+    let rig = Rig::new().await;
+    rig.source.put("from", "k", b"alike".to_vec(), &[]).unwrap();
+    rig.target.put("into", "k", b"alike".to_vec(), &[]).unwrap();
+    let (effect, ledger) = (rig.copy("k"), MemoryLedger::default());
+    for resumed in [false, true, true] {
+        let error = rig.perform_with(&effect, &ledger, resumed).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+        let preparation = rig.objects.prepare(&rig.scope, &effect).await.unwrap();
+        let performed = Performed { effect: effect.clone(), preparation, done: None, sequence: 0 };
+        let actions = rig.objects.plan_undo(&rig.scope, &[performed]).await.unwrap();
+        assert!(actions.is_empty(), "{actions:?}");
+    }
+    rig.target.remove("into", "k").unwrap();
+    rig.perform_with(&effect, &ledger, true).await.unwrap();
+    // From here on it is this effect's own, whether or not the journal was told.
+    rig.perform_with(&effect, &ledger, true).await.unwrap();
+}
+
+#[tokio::test]
 async fn other_content_than_was_sent_is_not_believed() {
     let rig = Rig::small().await;
     for (key, len) in [("held", 1000), ("streamed", 700 << 10), ("parts", 2 << 20)] {
@@ -286,9 +306,9 @@ async fn within_one_store_the_store_copies() {
             ("b", "image/png")
         );
         assert_eq!(done.fingerprint["etag"], copied.etag);
+        rig.perform_with(&rig.copy(key), &MemoryLedger::default(), true).await.unwrap();
         let again = rig.perform(&rig.copy(key)).await.unwrap_err();
         assert_eq!(again.kind, ErrorKind::Conflict, "{again}");
-        rig.perform_with(&rig.copy(key), &MemoryLedger::default(), true).await.unwrap();
     }
     assert_eq!((rig.seen("GetObject"), rig.seen("CopyObject")), (0, 2));
 }
