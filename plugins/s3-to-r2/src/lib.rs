@@ -25,6 +25,8 @@ use crate::versions::ComparedVersions;
 
 /// Effects that are submitted together.
 const BATCH: usize = 1000;
+/// Outcomes that may wait to be taken: the host holds them.
+const UNTAKEN: usize = 8 * BATCH;
 
 pub use godwit_s3_walk::{SOURCE, TARGET};
 
@@ -367,6 +369,8 @@ fn refuse_overlaps<H: Host>(host: &H, mappings: &[Mapping]) -> Result<()> {
 /// What became of the effects, without keeping an outcome for each.
 struct Outcomes<H: Host> {
     batch: Vec<H::Effect>,
+    /// Submitted, and their outcomes not taken.
+    untaken: usize,
     failed: u64,
     first: Option<Error>,
     seen: BTreeSet<String>,
@@ -376,7 +380,14 @@ struct Outcomes<H: Host> {
 
 impl<H: Host> Default for Outcomes<H> {
     fn default() -> Self {
-        Self { batch: Vec::new(), failed: 0, first: None, seen: BTreeSet::new(), probes: BTreeMap::new() }
+        Self {
+            batch: Vec::new(),
+            untaken: 0,
+            failed: 0,
+            first: None,
+            seen: BTreeSet::new(),
+            probes: BTreeMap::new(),
+        }
     }
 }
 
@@ -390,36 +401,45 @@ impl<H: Host> Outcomes<H> {
     fn submit(&mut self, host: &H, more: Vec<H::Effect>) -> Result<()> {
         let mut batch = std::mem::take(&mut self.batch);
         batch.extend(more);
-        if batch.is_empty() { Ok(()) } else { host.submit(batch) }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.untaken += batch.len();
+        host.submit(batch)?;
+        while self.untaken > UNTAKEN && self.take(host)? {}
+        Ok(())
+    }
+
+    /// Waits for outcomes; false where none is left.
+    fn take(&mut self, host: &H) -> Result<bool> {
+        let outcomes = host.next(1024)?;
+        self.untaken = self.untaken.saturating_sub(outcomes.len());
+        let any = !outcomes.is_empty();
+        for outcome in outcomes {
+            match outcome.result {
+                Ok(found) if outcome.key.starts_with("probe ") => {
+                    let probe = serde_json::from_str(&found).map_err(|e| {
+                        Error::Failed(format!("the outcome of `{}` can't be read: {e}", outcome.key))
+                    })?;
+                    self.probes.insert(outcome.key, probe);
+                }
+                Ok(_) | Err(Error::Pending(_)) => {}
+                Err(error) => {
+                    self.failed += 1;
+                    if self.seen.len() < SHOWN {
+                        self.seen.insert(outcome.key);
+                    }
+                    self.first.get_or_insert(error);
+                }
+            }
+        }
+        Ok(any)
     }
 
     /// Waits for all. In a plan every outcome is pending, which nothing here depends on.
     fn settle(&mut self, host: &H) -> Result<()> {
         self.submit(host, Vec::new())?;
-        loop {
-            let outcomes = host.next(1024)?;
-            if outcomes.is_empty() {
-                break;
-            }
-            for outcome in outcomes {
-                match outcome.result {
-                    Ok(found) if outcome.key.starts_with("probe ") => {
-                        let probe = serde_json::from_str(&found).map_err(|e| {
-                            Error::Failed(format!("the outcome of `{}` can't be read: {e}", outcome.key))
-                        })?;
-                        self.probes.insert(outcome.key, probe);
-                    }
-                    Ok(_) | Err(Error::Pending(_)) => {}
-                    Err(error) => {
-                        self.failed += 1;
-                        if self.seen.len() < SHOWN {
-                            self.seen.insert(outcome.key);
-                        }
-                        self.first.get_or_insert(error);
-                    }
-                }
-            }
-        }
+        while self.take(host)? {}
         match self.first.take() {
             None => Ok(()),
             Some(error) if self.failed == 1 => Err(error),
