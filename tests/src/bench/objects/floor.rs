@@ -19,7 +19,18 @@ pub fn put(store: &Store, set: Set, share: usize) -> Result<(), String> {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(item) = items.get(number) else { return Ok(()) };
             let body = content.object(number, item.len);
-            let answer = connection.send("PUT", &format!("/{BUCKET}/{}", item.key), "", &body)?;
+            let put = |connection: &mut Connection<'_>| {
+                connection.send("PUT", &format!("/{BUCKET}/{}", item.key), "", &body)
+            };
+            let answer = match put(&mut connection) {
+                Ok(answer) => answer,
+                // Garage was seen to stop in the middle of a body, idle for good. The same bytes may be put twice.
+                Err(why) => {
+                    eprintln!("raw PUT, again over another connection: {why}");
+                    connection = Connection::open(store)?;
+                    put(&mut connection)?
+                }
+            };
             if answer.status != 200 {
                 let said = String::from_utf8_lossy(&answer.body).into_owned();
                 return Err(format!("PUT {}: {} {said}", item.key, answer.status));

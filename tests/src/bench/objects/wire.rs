@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use sha2::{Digest, Sha256};
@@ -34,6 +34,9 @@ pub struct Listed {
     pub len: usize,
 }
 
+/// How long a server may take nothing and say nothing.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// A connection that stays open, with the signing key of the day on which it was opened.
 pub struct Connection<'a> {
     store: &'a Store,
@@ -48,6 +51,8 @@ impl<'a> Connection<'a> {
         let host = store.endpoint.strip_prefix("http://").ok_or("the endpoint is not http://")?;
         let stream = TcpStream::connect(host).map_err(|e| format!("{host}: {e}"))?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        stream.set_read_timeout(Some(SILENCE)).map_err(|e| e.to_string())?;
+        stream.set_write_timeout(Some(SILENCE)).map_err(|e| e.to_string())?;
         let now = SystemTime::now();
         let key = generate_signing_key(&store.secret_key, now, &store.region, "s3").as_ref().to_vec();
         let day = stamp(now)[..8].to_owned();
