@@ -12,9 +12,56 @@ use http::HeaderMap;
 
 use crate::checksum::{Algorithm, Checksum};
 use crate::fault;
-use crate::guarded::Belief;
+use crate::guarded::{Belief, confirm};
+use crate::http::Turn;
 use crate::source::{Digests, Held};
 use crate::store::{Payload, Store, Written, ascii};
+
+/// A held body on its way to a key, or to a part of an upload.
+pub(crate) struct Put<'a> {
+    pub store: &'a Store,
+    pub bucket: &'a str,
+    pub key: &'a str,
+    /// What errors call it.
+    pub label: &'a str,
+    pub held: &'a Held,
+}
+
+impl Put<'_> {
+    /// Puts it whole, once; again only without a CRC that the store refuses. What was answered fits what was sent; the
+    /// text says where nothing could be compared.
+    pub async fn object(&self, headers: HeaderMap) -> Result<(Written, Option<String>)> {
+        self.send(&[], headers, || Claim::of_object(self.store, self.held)).await
+    }
+
+    /// The same of part `number`, from 1 on. `crc` as in [`Claim::of_part`].
+    pub async fn part(&self, upload: &str, number: i32, crc: bool) -> Result<(Written, Option<String>)> {
+        let query = [("partNumber", number.to_string()), ("uploadId", upload.to_owned())];
+        self.send(&query, HeaderMap::new(), || Claim::of_part(self.store, self.held, crc)).await
+    }
+
+    async fn send(
+        &self,
+        query: &[(&'static str, String)],
+        headers: HeaderMap,
+        claim: impl Fn() -> Claim,
+    ) -> Result<(Written, Option<String>)> {
+        loop {
+            let claim = claim();
+            let mut headers = headers.clone();
+            claim.add_to(&mut headers)?;
+            let (query, payload) = (query.to_vec(), claim.payload(self.held));
+            let put = self.store.put(self.bucket, self.key, query, headers, payload, Turn::Waits).await;
+            let written = match put {
+                Err(error) if claim.heed_refusal(self.store, &error) => continue,
+                other => other?,
+            };
+            claim.heed(self.store, &written);
+            let note = confirm(self.store, self.label, &written, &claim.digests(), claim.is_checked())?;
+            return Ok((written, note));
+        }
+    }
+}
 
 /// What is claimed of one held body.
 pub(crate) struct Claim {
@@ -66,16 +113,16 @@ impl Claim {
         }
     }
 
-    /// Goes by the answer: a store that takes no notice of the CRC doesn't name it.
+    /// Goes by the answer: a store that takes no notice of the CRC doesn't name it, and gets signatures from then on.
     pub fn heed(&self, store: &Store, written: &Written) {
-        if self.crc.is_some() && store.beliefs.checksums() == Belief::Unknown {
+        if self.crc.is_some() {
             let named = written.checksums.iter().any(|told| told.algorithm == Algorithm::Crc64Nvme);
             store.beliefs.learn_checksums(if named { Belief::Honoured } else { Belief::Ignored });
         }
     }
 
-    /// Whether the store refused a CRC that it doesn't know; the next claim goes without.
-    pub fn is_refused(&self, store: &Store, error: &Error) -> bool {
+    /// Goes by an error: whether the store refused a CRC that it doesn't know. The next claim goes without.
+    pub fn heed_refusal(&self, store: &Store, error: &Error) -> bool {
         let refused = self.crc.is_some()
             && store.beliefs.checksums() != Belief::Honoured
             && (fault::is_not_implemented(error) || fault::is_refused_argument(error));

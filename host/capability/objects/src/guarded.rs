@@ -322,7 +322,7 @@ impl Sink<'_> {
                     return Ok(placed);
                 }
                 // The store knows no such checksum.
-                Err(error) if claim.as_ref().is_some_and(|claim| claim.is_refused(self.store, &error)) => {}
+                Err(error) if claim.as_ref().is_some_and(|claim| claim.heed_refusal(self.store, &error)) => {}
                 // The store has no tags.
                 Err(error) if fault::is_not_implemented(&error) && tagged && !beliefs.refuses_tags() => {
                     beliefs.refuses_tags.store(true, Ordering::Relaxed);

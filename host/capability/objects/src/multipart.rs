@@ -5,13 +5,13 @@
 //! upload is gone, it was either joined, with the answer lost, or given up; the object at the key tells which.
 
 use crate::checksum::{Algorithm, Checksum, joined};
-use crate::claim::Claim;
+use crate::claim::Put;
 use crate::copy::Copy;
 use crate::fault::{is_not_implemented, is_refused_argument};
 use crate::guarded::{Belief, Placed, confirm};
 use crate::http::Turn;
 use crate::kept::Kept;
-use crate::source::{Digests, Held, Source, Streaming, Wanted, is_md5, unhex};
+use crate::source::{Held, Source, Streaming, Wanted, is_md5, unhex};
 use crate::store::{Head, Payload, Written, is_last, patiently, pause};
 use futures::StreamExt as _;
 use godwit_model::capability::Part;
@@ -346,19 +346,22 @@ impl Upload<'_> {
             let (held, _) = copy.source().hold(range).await?;
             self.put_held(noted, number(part.index)?, &held, crc).await?
         } else {
+            let (sink, number) = (copy.sink(), number(part.index)?);
             patiently(|_| async {
                 // Nothing but the ETag of the answer may tell what has arrived.
                 let wanted = Wanted { md5: true, sha256: false, crc: Some(crc) };
                 let streaming = copy.source().stream(range, wanted).await?;
                 let payload = Payload::Streamed { body: streaming.body, len: streaming.len };
-                let answer =
-                    self.put(&noted.id, number(part.index)?, HeaderMap::new(), payload, Turn::Rides).await;
+                let query = vec![("partNumber", number.to_string()), ("uploadId", noted.id.clone())];
+                let headers = HeaderMap::new();
+                let answer = copy.to.put(sink.bucket, sink.key, query, headers, payload, Turn::Rides).await;
                 // Where the source broke, that is the cause, whatever the sink made of it.
                 let digests = Streaming::end_of(&streaming.end)?;
                 let written = answer?;
-                let digests = digests
-                    .ok_or_else(|| Error::unavailable(format!("a part of {} was cut short", copy.label())))?;
-                self.accept(&written, &digests, false, digests.crc.clone())
+                let label = self.part_label();
+                let digests = digests.ok_or_else(|| Error::unavailable(format!("{label} was cut short")))?;
+                confirm(copy.to, &label, &written, &digests, false)?;
+                self.arrived_as(written, digests.crc)
             })
             .await?
         };
@@ -391,49 +394,21 @@ impl Upload<'_> {
     }
 
     async fn put_held(&self, noted: &Noted, number: i32, held: &Held, crc: Algorithm) -> Result<Arrived> {
-        let to = self.copy.to;
-        patiently(|_| async {
-            loop {
-                let claim = Claim::of_part(to, held, noted.crc);
-                let mut headers = HeaderMap::new();
-                claim.add_to(&mut headers)?;
-                let put = self.put(&noted.id, number, headers, claim.payload(held), Turn::Waits).await;
-                let written = match put {
-                    Err(error) if claim.is_refused(to, &error) => continue,
-                    other => other?,
-                };
-                claim.heed(to, &written);
-                return self.accept(&written, &claim.digests(), claim.is_checked(), held.crc(crc));
-            }
-        })
-        .await
+        let (sink, label) = (self.copy.sink(), self.part_label());
+        let put = Put { store: self.copy.to, bucket: sink.bucket, key: sink.key, label: &label, held };
+        let (written, _) = patiently(|_| put.part(&noted.id, number, noted.crc)).await?;
+        self.arrived_as(written, held.crc(crc))
     }
 
-    async fn put(
-        &self,
-        upload: &str,
-        number: i32,
-        headers: HeaderMap,
-        payload: Payload,
-        turn: Turn,
-    ) -> Result<Written> {
-        let sink = self.copy.sink();
-        let query = vec![("partNumber", number.to_string()), ("uploadId", upload.to_owned())];
-        self.copy.to.put(sink.bucket, sink.key, query, headers, payload, turn).await
+    fn part_label(&self) -> String {
+        format!("a part of {}", self.copy.label())
     }
 
-    fn accept(
-        &self,
-        written: &Written,
-        digests: &Digests,
-        checked: bool,
-        crc: Option<Checksum>,
-    ) -> Result<Arrived> {
-        confirm(self.copy.to, &format!("a part of {}", self.copy.label()), written, digests, checked)?;
+    fn arrived_as(&self, written: Written, crc: Option<Checksum>) -> Result<Arrived> {
         if written.etag.is_empty() {
-            return Err(Error::failed(format!("a part of {} was taken without an ETag", self.copy.label())));
+            return Err(Error::failed(format!("{} was taken without an ETag", self.part_label())));
         }
-        Ok(Arrived { etag: written.etag.clone(), crc })
+        Ok(Arrived { etag: written.etag, crc })
     }
 
     /// Joins the parts. Where the answer is lost, HEAD decides.

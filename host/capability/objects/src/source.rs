@@ -379,13 +379,8 @@ impl Source<'_> {
 
     /// Reads all of it and folds it.
     pub async fn digests(&self, wanted: Wanted) -> Result<Digests> {
-        self.digests_of(None, wanted).await
-    }
-
-    /// Reads a range, or all, and folds it.
-    pub async fn digests_of(&self, range: Option<Range>, wanted: Wanted) -> Result<Digests> {
         patiently(|_| async {
-            let (mut reply, len) = self.open(range).await?;
+            let (mut reply, len) = self.open(None).await?;
             let mut fold = Fold::of(wanted);
             while let Some(chunk) = reply.chunk(&self.store.endpoint, &self.doing()).await? {
                 fold.push(&chunk);

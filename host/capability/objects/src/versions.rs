@@ -11,14 +11,12 @@ use godwit_model::effect::{
 };
 use godwit_model::ids::hex;
 use godwit_model::{Error, Json, Result};
-use http::HeaderMap;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::Objects;
-use crate::claim::Claim;
-use crate::guarded::{Sink, confirm};
-use crate::http::Turn;
+use crate::claim::Put;
+use crate::guarded::Sink;
 use crate::kept::Kept;
 use crate::source::{Source, Wanted, is_md5};
 use crate::store::{Store, is_last, patiently, pause};
@@ -263,20 +261,9 @@ impl VersionsCopy<'_> {
             let _room = self.objects.memory.take(version.size).await;
             let (held, kept) = source.hold(None).await?;
             let kept = sink.dressed(kept, &source, true).await?;
-            let written = loop {
-                let claim = Claim::of_object(self.to, &held);
-                let mut headers = kept.headers();
-                claim.add_to(&mut headers)?;
-                let payload = claim.payload(&held);
-                let written = match self.to.put(bucket, key, Vec::new(), headers, payload, Turn::Waits).await
-                {
-                    Err(error) if claim.is_refused(self.to, &error) => continue,
-                    other => other?,
-                };
-                claim.heed(self.to, &written);
-                notes.extend(confirm(self.to, &label, &written, &claim.digests(), claim.is_checked())?);
-                break written;
-            };
+            let put = Put { store: self.to, bucket, key, label: &label, held: &held };
+            let (written, note) = put.object(kept.headers()).await?;
+            notes.extend(note);
             (written.version, kept)
         } else {
             let head = self.from.head_of(source.bucket, source.key, source.version).await?;
@@ -304,14 +291,9 @@ impl VersionsCopy<'_> {
             let _room = self.objects.memory.take(last - first + 1).await;
             let (held, _) = source.hold(Some((first, last))).await?;
             let number = i32::try_from(index + 1).map_err(|_| Error::host("too many parts"))?;
-            let query = || vec![("partNumber", number.to_string()), ("uploadId", id.clone())];
-            let claim = Claim::of_part(self.to, &held, false);
-            let written = patiently(|_| {
-                self.to.put(bucket, key, query(), HeaderMap::new(), claim.payload(&held), Turn::Waits)
-            })
-            .await?;
-            let part = format!("a part of {label}");
-            confirm(self.to, &part, &written, &claim.digests(), claim.is_checked())?;
+            let label = format!("a part of {label}");
+            let put = Put { store: self.to, bucket, key, label: &label, held: &held };
+            let (written, _) = patiently(|_| put.part(id, number, false)).await?;
             Ok((number, written.etag))
         };
         let sends: Vec<_> = (0..count).map(send).collect();
