@@ -156,14 +156,7 @@ fn fill(source: &S3Server, small: usize) -> godwit_lab::Result<()> {
 }
 
 fn godwit(program: &str, source: &S3Server, target: &S3Server) -> Godwit {
-    Godwit::new(program)
-        .env("GODWIT_INPUT_SOURCE_ENDPOINT", &source.endpoint())
-        .env("GODWIT_INPUT_SOURCE_ACCESS_KEY_ID", source.access_key())
-        .env("GODWIT_INPUT_SOURCE_SECRET_ACCESS_KEY", source.secret_key())
-        .env("GODWIT_INPUT_TARGET_ENDPOINT", &target.endpoint())
-        .env("GODWIT_INPUT_TARGET_ACCESS_KEY_ID", target.access_key())
-        .env("GODWIT_INPUT_TARGET_SECRET_ACCESS_KEY", target.secret_key())
-        .env("GODWIT_INPUT_BUCKETS", &format!("[\"{BUCKET}\"]"))
+    Godwit::new(program).between(source, target).env("GODWIT_INPUT_BUCKETS", &format!("[\"{BUCKET}\"]"))
 }
 
 /// A resume of the run, where there is one by now.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use godwit_lab::s3::S3Server;
 use serde_json::Value;
 
 /// A folder with recipes and files, and the program to run in it.
@@ -32,6 +33,16 @@ impl Godwit {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Gives the recipe `minio-to-r2` its two servers.
+    pub fn between(self, source: &S3Server, target: &S3Server) -> Self {
+        [("SOURCE", source), ("TARGET", target)].into_iter().fold(self, |godwit, (side, server)| {
+            godwit
+                .env(&format!("GODWIT_INPUT_{side}_ENDPOINT"), &server.endpoint())
+                .env(&format!("GODWIT_INPUT_{side}_ACCESS_KEY_ID"), server.access_key())
+                .env(&format!("GODWIT_INPUT_{side}_SECRET_ACCESS_KEY"), server.secret_key())
+        })
     }
 
     pub fn path(&self, relative: &str) -> PathBuf {

@@ -36,12 +36,7 @@ impl Pair {
 
     fn godwit(&self) -> Godwit {
         Godwit::new(PROGRAM)
-            .env("GODWIT_INPUT_SOURCE_ENDPOINT", &self.source.endpoint())
-            .env("GODWIT_INPUT_SOURCE_ACCESS_KEY_ID", self.source.access_key())
-            .env("GODWIT_INPUT_SOURCE_SECRET_ACCESS_KEY", self.source.secret_key())
-            .env("GODWIT_INPUT_TARGET_ENDPOINT", &self.target.endpoint())
-            .env("GODWIT_INPUT_TARGET_ACCESS_KEY_ID", self.target.access_key())
-            .env("GODWIT_INPUT_TARGET_SECRET_ACCESS_KEY", self.target.secret_key())
+            .between(&self.source, &self.target)
             .env("GODWIT_INPUT_BUCKETS", r#"["datasets", "annotations"]"#)
             .env("GODWIT_INPUT_ALLOWED_ORIGINS", r#"["https://labeler.example.com"]"#)
     }
@@ -291,14 +286,7 @@ impl Paged {
     }
 
     fn godwit(&self) -> Godwit {
-        Godwit::new(PROGRAM)
-            .env("GODWIT_INPUT_SOURCE_ENDPOINT", &self.source.endpoint())
-            .env("GODWIT_INPUT_SOURCE_ACCESS_KEY_ID", self.source.access_key())
-            .env("GODWIT_INPUT_SOURCE_SECRET_ACCESS_KEY", self.source.secret_key())
-            .env("GODWIT_INPUT_TARGET_ENDPOINT", &self.target.endpoint())
-            .env("GODWIT_INPUT_TARGET_ACCESS_KEY_ID", self.target.access_key())
-            .env("GODWIT_INPUT_TARGET_SECRET_ACCESS_KEY", self.target.secret_key())
-            .env("GODWIT_INPUT_BUCKETS", r#"["data"]"#)
+        Godwit::new(PROGRAM).between(&self.source, &self.target).env("GODWIT_INPUT_BUCKETS", r#"["data"]"#)
     }
 
     fn assert_equal(&self, context: &str) {

@@ -104,14 +104,8 @@ async fn objects(program: &str, effort: Effort) -> Share {
         for in_memory in [round % 2 == 1, round % 2 == 0] {
             let target =
                 S3Server::builder().region("auto").equal_parts().start().await.expect("a server starts");
-            let godwit = Godwit::new(program)
-                .env("GODWIT_INPUT_SOURCE_ENDPOINT", &source.endpoint())
-                .env("GODWIT_INPUT_SOURCE_ACCESS_KEY_ID", source.access_key())
-                .env("GODWIT_INPUT_SOURCE_SECRET_ACCESS_KEY", source.secret_key())
-                .env("GODWIT_INPUT_TARGET_ENDPOINT", &target.endpoint())
-                .env("GODWIT_INPUT_TARGET_ACCESS_KEY_ID", target.access_key())
-                .env("GODWIT_INPUT_TARGET_SECRET_ACCESS_KEY", target.secret_key())
-                .env("GODWIT_INPUT_BUCKETS", r#"["files"]"#);
+            let godwit =
+                Godwit::new(program).between(&source, &target).env("GODWIT_INPUT_BUCKETS", r#"["files"]"#);
             // The servers live in this process: its threads go on while this one waits.
             let ran = tokio::task::block_in_place(|| run(&godwit, "minio-to-r2", in_memory));
             if in_memory { &mut memory } else { &mut real }.push(ran);

@@ -34,12 +34,7 @@ impl Pair {
     /// A run that was cut off; of the copies, at least that of the laggard was not made.
     fn cut_off(&self, moment: &str) -> (Godwit, String) {
         let godwit = Godwit::new(PROGRAM)
-            .env("GODWIT_INPUT_SOURCE_ENDPOINT", &self.source.endpoint())
-            .env("GODWIT_INPUT_SOURCE_ACCESS_KEY_ID", self.source.access_key())
-            .env("GODWIT_INPUT_SOURCE_SECRET_ACCESS_KEY", self.source.secret_key())
-            .env("GODWIT_INPUT_TARGET_ENDPOINT", &self.target.endpoint())
-            .env("GODWIT_INPUT_TARGET_ACCESS_KEY_ID", self.target.access_key())
-            .env("GODWIT_INPUT_TARGET_SECRET_ACCESS_KEY", self.target.secret_key())
+            .between(&self.source, &self.target)
             .env("GODWIT_INPUT_BUCKETS", r#"["data"]"#);
         self.target.inject(Fault::Unavailable { times: u32::MAX }.on("PutObject").key(LAGGARD));
         let run = cut_off(&godwit, moment, "minio-to-r2");

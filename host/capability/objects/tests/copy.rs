@@ -11,25 +11,6 @@ use godwit_model::capability::{Bucketed, Capability as _, ObjectReads as _, Perf
 use godwit_model::effect::{Action, Class, Replaces};
 use godwit_model::plugin::Access;
 
-/// Keys that a careless client changes on the way.
-const ODD_KEYS: &[&str] = &[
-    "plain.txt",
-    "/leading",
-    "trailing/",
-    "a//b",
-    "a/../b",
-    "./dot",
-    "..",
-    "space d + plus.jpg",
-    "100%25 %2F.txt",
-    "caf\u{e9}.txt",
-    "cafe\u{301}.txt",
-    "日本語/\u{1f426}.png",
-    "q?a=b&c#d",
-    "quote'\"<&>;:@=!$*,()[]{}|\\^`~",
-    "tab\there",
-];
-
 #[tokio::test]
 async fn odd_keys_arrive_byte_for_byte() {
     let rig = Rig::new().await;

@@ -71,21 +71,10 @@ impl Pair {
     }
 }
 
-/// Garage drops a leading slash of a key, so that no key here has one.
-const ODD_KEYS: &[&str] = &[
-    "plain.txt",
-    "trailing/",
-    "a//b",
-    "a/../b",
-    "..",
-    "space d + plus.jpg",
-    "100%25 %2F.txt",
-    "caf\u{e9}.txt",
-    "cafe\u{301}.txt",
-    "日本語/\u{1f426}.png",
-    "q?a=b&c#d",
-    "quote'\"<&>;:@=!$*,()[]{}|\\^`~",
-];
+/// Garage drops a leading slash of a key.
+fn odd_keys() -> impl Iterator<Item = &'static str> {
+    ODD_KEYS.iter().copied().filter(|key| !key.starts_with('/'))
+}
 
 const HEADERS: [(&str, &str); 3] =
     [("content-type", "image/jpeg"), ("cache-control", "max-age=60"), ("x-amz-meta-two-words", "a b")];
@@ -123,7 +112,7 @@ async fn small_and_large_objects_go_there_and_are_taken_back() {
 #[tokio::test]
 async fn odd_keys_arrive_and_are_listed_byte_for_byte_both_ways() {
     let pair = Pair::new().await;
-    for (index, key) in ODD_KEYS.iter().enumerate() {
+    for (index, key) in odd_keys().enumerate() {
         let content = format!("content {index}");
         pair.rig.source.put("from", key, content.into_bytes(), &[]).unwrap();
         let there = pair.rig.perform(&pair.rig.copy(key)).await;

@@ -18,6 +18,25 @@ use godwit_model::{ConnectionName, EffectKey, Json, Result, RunId, SlotName, Ste
 use godwit_objects::Objects;
 use serde_json::json;
 
+/// Keys that a careless client changes on the way.
+pub const ODD_KEYS: &[&str] = &[
+    "plain.txt",
+    "/leading",
+    "trailing/",
+    "a//b",
+    "a/../b",
+    "./dot",
+    "..",
+    "space d + plus.jpg",
+    "100%25 %2F.txt",
+    "caf\u{e9}.txt",
+    "cafe\u{301}.txt",
+    "日本語/\u{1f426}.png",
+    "q?a=b&c#d",
+    "quote'\"<&>;:@=!$*,()[]{}|\\^`~",
+    "tab\there",
+];
+
 /// The journal of one effect.
 #[derive(Default)]
 pub struct MemoryLedger {
