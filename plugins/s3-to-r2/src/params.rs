@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use godwit_s3_walk::{Choice, Filter, Mapping, NewName, Rename};
+use godwit_s3_walk::{Choice, Filter, Mapping, NewName, Rename, check_scope};
 use godwit_sdk::prelude::*;
 
 /// Which buckets move, and how.
@@ -196,12 +196,7 @@ impl Rule {
 
 impl Params {
     pub fn mappings(&self) -> Result<Vec<Mapping>> {
-        if self.buckets.is_empty() {
-            return Err(Error::Invalid("`buckets` is empty: name at least one bucket".to_owned()));
-        }
-        if !(1..=100).contains(&self.sample_percent) {
-            return Err(Error::Invalid("`sample_percent` has to be from 1 to 100".to_owned()));
-        }
+        check_scope(self.buckets.len(), self.sample_percent)?;
         let instead = |one: &str, other: &str| {
             Err(Error::Invalid(format!("`{one}` and `{other}` can't stand together: leave one of them out")))
         };

@@ -1,6 +1,6 @@
 //! What a recipe says under `with`.
 
-use godwit_s3_walk::{Choice, Filter, Mapping, NewName, Rename};
+use godwit_s3_walk::{Choice, Filter, Mapping, NewName, Rename, check_scope};
 use godwit_sdk::prelude::*;
 
 /// Bytes of one file of a report, unless the recipe says otherwise.
@@ -127,22 +127,20 @@ pub enum Listed {
 impl Params {
     pub fn mappings(&self) -> Result<Vec<Mapping>> {
         let invalid = |text: String| Err(Error::Invalid(text));
-        if self.buckets.is_empty() {
-            return invalid("`buckets` is empty: name at least one bucket".to_owned());
-        }
-        if !(1..=100).contains(&self.sample_percent) {
-            return invalid("`sample_percent` has to be from 1 to 100".to_owned());
-        }
+        check_scope(self.buckets.len(), self.sample_percent)?;
         if !self.rename.is_empty() && self.extra == Some(Extra::Fail) {
             return invalid(
                 "`rename` and `\"extra\": \"fail\"` can't stand together: under other names, what only the target has \
-                 isn't looked for"
+                 isn't looked for. Leave `extra` out"
                     .to_owned(),
             );
         }
         if !FILE_BOUNDS.contains(&self.file_bytes()) {
             let (least, most) = FILE_BOUNDS.into_inner();
-            return invalid(format!("`report_file_bytes` has to be from {least} to {most}"));
+            return invalid(format!(
+                "`report_file_bytes` is {}: give {least} to {most} bytes",
+                self.file_bytes()
+            ));
         }
         let stem = self.stem();
         let name = stem.rsplit('/').next().unwrap_or_default();

@@ -14,7 +14,7 @@ use godwit_sdk::prelude::*;
 pub use filter::{Choice, Filter};
 pub use glob::Glob;
 pub use listed::{Alike, alike, sampled};
-pub use mapping::{Mapping, NewName, Rename};
+pub use mapping::{Mapping, NewName, Rename, check_scope};
 pub use named::{Named, SHOWN};
 pub use pages::{Page, Pages};
 pub use walk::{Pair, Walk};

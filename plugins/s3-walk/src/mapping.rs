@@ -25,7 +25,10 @@ impl NewName {
     pub fn new(rule: &Rename) -> Result<Self> {
         let from = Glob::new(&rule.from)?;
         let wrong = |why: String| {
-            Err(Error::Invalid(format!("`rename` from `{}` to `{}`: {why}", rule.from, rule.to)))
+            Err(Error::Invalid(format!(
+                "`rename` from `{}` to `{}`: {why}; write `$1` for what the pattern's first wildcard stands for",
+                rule.from, rule.to
+            )))
         };
         let mut rest = rule.to.as_str();
         while let Some(at) = rest.find('$') {
@@ -61,6 +64,19 @@ impl NewName {
     }
 }
 
+/// Checks what every plugin says of its buckets: how many entries, and of a hundred objects how many are a sample.
+pub fn check_scope(buckets: usize, sample_percent: u8) -> Result<()> {
+    if buckets == 0 {
+        return Err(Error::Invalid("`buckets` is empty: name at least one bucket".to_owned()));
+    }
+    if !(1..=100).contains(&sample_percent) {
+        return Err(Error::Invalid(format!(
+            "`sample_percent` is {sample_percent}: give a whole number from 1 to 100, or leave it out to take all"
+        )));
+    }
+    Ok(())
+}
+
 /// An entry of `buckets`, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
@@ -89,7 +105,10 @@ impl Mapping {
             names: names.to_vec(),
         };
         if mapping.source.is_empty() || mapping.target.is_empty() {
-            return Err(Error::Invalid("an entry of `buckets` has an empty name".to_owned()));
+            return Err(Error::Invalid(
+                "an entry of `buckets` has an empty name: give the bucket's, or leave `target` out"
+                    .to_owned(),
+            ));
         }
         Ok(mapping)
     }
