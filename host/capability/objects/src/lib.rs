@@ -3,7 +3,7 @@
 //! It lists, heads and copies objects between any two endpoints with bounded memory, one GET and one PUT for a small
 //! object, journalled parts for a large one; sets CORS rules; makes buckets; and takes all of that back. Keys, headers
 //! and user metadata travel byte for byte. What was read is what the store confirmed: each body held in memory goes with
-//! its MD5 and SHA-256, and its ETag is compared where the vendor's ETags are digests.
+//! a digest that the store checks (`claim`), and what it answers is compared.
 
 mod buffers;
 mod checksum;
