@@ -143,8 +143,13 @@ impl Params {
             ));
         }
         let stem = self.stem();
+        if stem.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return invalid(format!(
+                "`report_path` is `{stem}`: give a path below the folder of slot `report`, such as `reports/compared`"
+            ));
+        }
         let name = stem.rsplit('/').next().unwrap_or_default();
-        if name.is_empty() || name.ends_with(".json") || name.ends_with(".csv") {
+        if name.ends_with(".json") || name.ends_with(".csv") {
             return invalid(format!("`report_path` is `{stem}`: give the files' name without its ending"));
         }
         let names = self.rename.iter().map(NewName::new).collect::<Result<Vec<_>>>()?;
