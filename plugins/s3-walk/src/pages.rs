@@ -105,7 +105,8 @@ impl<P: Page> Pages<P> {
 }
 
 fn read<P: Page>(text: &str) -> Result<P> {
-    serde_json::from_str(text).map_err(|e| Error::Conflict(format!("a memoised page can't be read: {e}")))
+    serde_json::from_str(text)
+        .map_err(|e| Error::Conflict(format!("a memoised page can't be read: {e}; start a new run")))
 }
 
 #[cfg(test)]
