@@ -80,7 +80,7 @@ impl Postgres {
 
     /// The runs that have markers in a target.
     pub async fn target_status(&self, grant: &Grant) -> Result<Vec<MarkerStatus>> {
-        let mut session = self.place(grant, "godwit/target/status")?.session().await?;
+        let mut session = self.place(grant, "godwit/target/status")?.wire().await?;
         let status = marker::status(&mut session).await?;
         session.keep();
         Ok(status)
@@ -89,7 +89,7 @@ impl Postgres {
     /// Removes the markers of one run, or of all, from a target: what the run did there stays, but the run can't be
     /// resumed any more. Returns what was removed, in words.
     pub async fn target_release(&self, grant: &Grant, run: Option<&RunId>) -> Result<Option<String>> {
-        let mut session = self.place(grant, "godwit/target/release")?.session().await?;
+        let mut session = self.place(grant, "godwit/target/release")?.wire().await?;
         let removed = marker::remove(&mut session, run).await?;
         session.keep();
         self.registered.lock().await.clear();
@@ -137,7 +137,7 @@ impl Postgres {
         if registered.contains(&key) {
             return Ok(());
         }
-        let mut session = place.session().await?;
+        let mut session = place.wire().await?;
         marker::register(&mut session, &scope.run, undoes, &place.identity()).await?;
         session.keep();
         registered.insert(key);
@@ -157,8 +157,8 @@ impl Postgres {
         if let Some(found) = sinks.get(&key).and_then(|schema| schema.get(&table.name)) {
             return Ok(found.clone());
         }
-        let mut session = place.session().await?;
-        let replies = session.run(&catalog::query(&table.schema)).await?;
+        let mut session = place.wire().await?;
+        let replies = session.simple(&catalog::query(&table.schema)).await?;
         session.keep();
         let schema = Arc::new(catalog::read(&replies.into_iter().next().unwrap_or_default())?);
         sinks.insert(key, schema.clone());
@@ -245,9 +245,9 @@ impl Postgres {
         let mut systems = self.systems.lock().await;
         let key = ends.sink.identity();
         if !systems.contains_key(&key) {
-            let mut session = ends.sink.session().await?;
+            let mut session = ends.sink.wire().await?;
             let answer =
-                session.run("SELECT system_identifier::text FROM pg_catalog.pg_control_system()").await;
+                session.simple("SELECT system_identifier::text FROM pg_catalog.pg_control_system()").await;
             let system = match answer {
                 Ok(replies) => {
                     session.keep();
@@ -431,7 +431,7 @@ impl Capability for Postgres {
             return Ok(None);
         }
         let place = self.place(grant, &application(run, "cleanup", &self.process))?;
-        let mut session = match place.session().await {
+        let mut session = match place.wire().await {
             Ok(session) => session,
             // An undo has dropped the database, and the markers with it.
             Err(e) if e.code.as_deref() == Some("3D000") => return Ok(None),

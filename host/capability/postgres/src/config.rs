@@ -16,7 +16,8 @@ use godwit_model::{ConnectionName, Error, Json, Result};
 pub use hosts::{Endpoint, Wanted};
 use passfile::Passfile;
 
-use crate::session;
+use crate::channel_binding::ChannelBinding;
+use crate::pins;
 
 /// How TLS is asked for; as libpq's `sslmode` (manual, section 32.19), without `allow`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub struct Config {
     passfile: Passfile,
     pub database: String,
     pub ssl_mode: SslMode,
+    pub channel_binding: ChannelBinding,
     pub ssl_root_cert: Option<PathBuf>,
     /// The client's own certificate and its key, both in PEM.
     pub ssl_identity: Option<(PathBuf, PathBuf)>,
@@ -75,7 +77,7 @@ const DEFAULT_CONNECTIONS: usize = 4;
 /// One session leads a snapshot, another one moves rows.
 const LEAST_CONNECTIONS: usize = 2;
 /// What a connection may say beside its `url`.
-const FIELDS: [&str; 23] = [
+const FIELDS: [&str; 24] = [
     "host",
     "port",
     "database",
@@ -85,6 +87,7 @@ const FIELDS: [&str; 23] = [
     "service",
     "servicefile",
     "sslmode",
+    "channel_binding",
     "sslrootcert",
     "sslcert",
     "sslkey",
@@ -169,6 +172,7 @@ impl Config {
             passfile: Passfile::default(),
             database: "app".to_owned(),
             ssl_mode: SslMode::Disable,
+            channel_binding: ChannelBinding::Prefer,
             ssl_root_cert: None,
             ssl_identity: None,
             connect_timeout: Duration::from_secs(2),
@@ -224,6 +228,7 @@ struct Raw {
     password: Option<Secret>,
     database: Option<String>,
     ssl_mode: Option<String>,
+    channel_binding: Option<String>,
     ssl_root_cert: Option<String>,
     ssl_cert: Option<String>,
     ssl_key: Option<String>,
@@ -354,6 +359,7 @@ impl Raw {
             "password" => self.password = Some(Secret::new(value)),
             "database" | "dbname" => self.database = Some(value),
             "sslmode" => self.ssl_mode = Some(value),
+            "channel_binding" => self.channel_binding = Some(value),
             "sslrootcert" => self.ssl_root_cert = Some(value),
             "sslcert" => self.ssl_cert = Some(value),
             "sslkey" => self.ssl_key = Some(value),
@@ -375,14 +381,8 @@ impl Raw {
             "client_encoding" if matches!(value.to_lowercase().as_str(), "utf8" | "utf-8" | "auto") => {}
             // Godwit names its sessions itself, so that a resumed run finds its own.
             "application_name" | "fallback_application_name" => {}
-            "channel_binding" if matches!(value.as_str(), "prefer" | "disable") => {}
-            "channel_binding" if value != "require" => {
-                return Err(Error::invalid(format!(
-                    "connection `{name}`: `channel_binding={value}` is none of prefer, disable, require"
-                )));
-            }
             "gssencmode" if value != "require" => {}
-            "channel_binding" | "gssencmode" => {
+            "gssencmode" => {
                 return Err(Error::invalid(format!("connection `{name}`: `{key}=require` isn't supported"))
                     .hint("use sslmode=verify-full, which proves the server's identity, and drop it"));
             }
@@ -413,6 +413,7 @@ impl Raw {
             (&mut self.user, given.user),
             (&mut self.database, given.database),
             (&mut self.ssl_mode, given.ssl_mode),
+            (&mut self.channel_binding, given.channel_binding),
             (&mut self.ssl_root_cert, given.ssl_root_cert),
             (&mut self.ssl_cert, given.ssl_cert),
             (&mut self.ssl_key, given.ssl_key),
@@ -442,7 +443,7 @@ impl Raw {
     fn session_settings(&self) -> std::result::Result<Vec<(String, String)>, String> {
         let options = self.options.as_deref().unwrap_or_default();
         let mut all = settings::options(options).map_err(|why| format!("`options` can't be read: {why}"))?;
-        if let Some((name, _)) = all.iter().find(|(name, _)| session::is_pinned(name)) {
+        if let Some((name, _)) = all.iter().find(|(name, _)| pins::is_pinned(name)) {
             return Err(format!("`options` sets `{name}`, on which copies rely; take it out"));
         }
         for (name, value) in
@@ -529,6 +530,17 @@ impl Raw {
             SslMode::Require if self.ssl_root_cert.is_some() => SslMode::VerifyCa,
             other => other,
         };
+        let channel_binding = self.channel_binding.as_deref().unwrap_or("prefer");
+        let channel_binding = ChannelBinding::parse(channel_binding).ok_or_else(|| {
+            fault(format!("channel_binding `{channel_binding}` isn't known"))
+                .hint("use disable, prefer or require")
+        })?;
+        if channel_binding == ChannelBinding::Require && ssl_mode == SslMode::Disable {
+            return Err(fault(
+                "channel_binding=require binds to TLS, which sslmode=disable forbids".to_owned(),
+            )
+            .hint("use sslmode=require or verify-full"));
+        }
         let max_connections = number("max_connections", self.max_connections, DEFAULT_CONNECTIONS)?;
         if max_connections < LEAST_CONNECTIONS {
             return Err(Error::invalid(format!(
@@ -565,6 +577,7 @@ impl Raw {
             password: self.password,
             passfile,
             ssl_mode,
+            channel_binding,
             ssl_root_cert: self.ssl_root_cert.map(PathBuf::from),
             ssl_identity,
             connect_timeout: Duration::from_secs(

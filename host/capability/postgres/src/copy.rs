@@ -305,8 +305,8 @@ impl Range {
 
 async fn holds_rows(sink: &Place, request: &CopyTable, table: &Table) -> Result<bool> {
     let name = only(&qualified(&request.sink.schema, &request.sink.name), table.kind == "p");
-    let mut session = sink.session().await?;
-    let replies = session.run(&format!("SELECT EXISTS (SELECT 1 FROM {name})")).await?;
+    let mut session = sink.wire().await?;
+    let replies = session.simple(&format!("SELECT EXISTS (SELECT 1 FROM {name})")).await?;
     session.keep();
     Ok(replies.first().and_then(|reply| reply.one()) == Some("t"))
 }

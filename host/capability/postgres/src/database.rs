@@ -44,9 +44,9 @@ pub async fn prepare(
 }
 
 async fn exists(own: &Place, name: &str) -> Result<bool> {
-    let mut session = own.session().await?;
+    let mut session = own.wire().await?;
     let replies = session
-        .run(&format!("SELECT 1 FROM pg_catalog.pg_database WHERE datname = {}", literal(name)))
+        .simple(&format!("SELECT 1 FROM pg_catalog.pg_database WHERE datname = {}", literal(name)))
         .await?;
     session.keep();
     Ok(replies.first().is_some_and(|reply| !reply.rows.is_empty()))
@@ -102,8 +102,8 @@ pub async fn perform(
             format!("database {name} was made by an earlier attempt")
         });
     } else {
-        let mut session = own.session().await?;
-        match session.run(&statement(name, request)).await {
+        let mut session = own.wire().await?;
+        match session.simple(&statement(name, request)).await {
             Ok(_) => session.keep(),
             Err(failure) if failure.is("42P04") => notes.push(format!("database {name} was made meanwhile")),
             Err(failure) => return Err(failure.into()),
@@ -119,7 +119,7 @@ pub async fn perform(
 
 /// Relations and other things in the database that aren't ours or the server's, in words.
 pub async fn contents(place: &Place) -> Result<Option<Vec<String>>> {
-    let mut session = match place.session().await {
+    let mut session = match place.wire().await {
         Ok(session) => session,
         Err(e) if e.code.as_deref() == Some("3D000") => return Ok(None),
         Err(e) => return Err(e),
@@ -133,7 +133,7 @@ pub async fn contents(place: &Place) -> Result<Option<Vec<String>>> {
          ORDER BY 1",
         crate::marker::SCHEMA
     );
-    let replies = session.run(&sql).await?;
+    let replies = session.simple(&sql).await?;
     session.end().await;
     Ok(Some(
         replies
@@ -160,9 +160,9 @@ pub async fn foreseen(own: &Place, name: &str) -> Result<Vec<String>> {
             if found.len() > shown.len() { ", …" } else { "" }
         ));
     }
-    let mut session = own.session().await?;
+    let mut session = own.wire().await?;
     let replies = session
-        .run(&format!(
+        .simple(&format!(
             "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = {} AND application_name NOT LIKE 'godwit/%'",
             literal(name)
         ))
@@ -192,8 +192,8 @@ pub async fn drop_it(own: &Place, name: &str, discard: bool) -> Result<bool> {
         Some(_) => {}
     }
     own.server.close_idle(|key| key.database == name).await;
-    let mut session = own.session().await?;
-    match session.run(&format!("DROP DATABASE {}", ident(name))).await {
+    let mut session = own.wire().await?;
+    match session.simple(&format!("DROP DATABASE {}", ident(name))).await {
         Ok(_) => {
             session.keep();
             Ok(true)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::large_objects;
 use crate::quote::{literal, qualified};
-use crate::session::Session;
+use crate::wire::Wire;
 
 /// A table, and what of it came from this run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ struct State {
     referencing: Vec<usize>,
 }
 
-async fn states(session: &mut Session, tables: &[Filled]) -> Result<Vec<State>> {
+async fn states(session: &mut Wire, tables: &[Filled]) -> Result<Vec<State>> {
     let values: Vec<String> = tables
         .iter()
         .enumerate()
@@ -69,7 +69,7 @@ async fn states(session: &mut Session, tables: &[Filled]) -> Result<Vec<State>> 
          FROM t LEFT JOIN pg_catalog.pg_class c ON c.oid = t.oid ORDER BY t.i",
         values.join(", ")
     );
-    let replies = session.run(&sql).await?;
+    let replies = session.simple(&sql).await?;
     let rows = replies.into_iter().flat_map(|reply| reply.rows);
     Ok(rows
         .map(|row| State {
@@ -96,7 +96,7 @@ fn tables_alone(tables: &[Filled]) -> Vec<Filled> {
 
 /// Unlinks large objects, if they are among what was filled: beforehand, in transactions of its own, since each object
 /// takes a lock. Unless `discard`, it is a conflict where others have made or changed some; the answer says which.
-pub async fn unlink(session: &mut Session, tables: &[Filled], discard: bool) -> Result<Vec<String>> {
+pub async fn unlink(session: &mut Wire, tables: &[Filled], discard: bool) -> Result<Vec<String>> {
     let objects: Vec<Filled> = tables.iter().filter(|table| table.are_large_objects()).cloned().collect();
     if objects.is_empty() {
         return Ok(Vec::new());
@@ -110,7 +110,7 @@ pub async fn unlink(session: &mut Session, tables: &[Filled], discard: bool) -> 
 
 /// The statements that empty the tables, to be run in one transaction. Tables that are gone are passed over, and so are
 /// large objects: see [`unlink`].
-pub async fn statements(session: &mut Session, tables: &[Filled]) -> Result<Vec<String>> {
+pub async fn statements(session: &mut Wire, tables: &[Filled]) -> Result<Vec<String>> {
     let tables = &tables_alone(tables)[..];
     if tables.is_empty() {
         return Ok(Vec::new());
@@ -136,7 +136,7 @@ pub async fn statements(session: &mut Session, tables: &[Filled]) -> Result<Vec<
 }
 
 /// The statement that keeps everybody else out of the tables; `None` where none is left.
-pub async fn lock(session: &mut Session, tables: &[Filled]) -> Result<Option<String>> {
+pub async fn lock(session: &mut Wire, tables: &[Filled]) -> Result<Option<String>> {
     let tables = &tables_alone(tables)[..];
     if tables.is_empty() {
         return Ok(None);
@@ -167,7 +167,7 @@ struct Rows<'a> {
 }
 
 /// Counts the tables that are there.
-async fn count<'a>(session: &mut Session, tables: &'a [Filled]) -> Result<Vec<Rows<'a>>> {
+async fn count<'a>(session: &mut Wire, tables: &'a [Filled]) -> Result<Vec<Rows<'a>>> {
     if tables.is_empty() {
         return Ok(Vec::new());
     }
@@ -190,7 +190,7 @@ async fn count<'a>(session: &mut Session, tables: &'a [Filled]) -> Result<Vec<Ro
     if counts.is_empty() {
         return Ok(Vec::new());
     }
-    let replies = session.run(&counts.join(" UNION ALL ")).await?;
+    let replies = session.simple(&counts.join(" UNION ALL ")).await?;
     let mut found = Vec::new();
     for row in replies.into_iter().flat_map(|reply| reply.rows) {
         let number = |at: usize| row.get(at).and_then(Option::as_deref).and_then(|n| n.parse::<u64>().ok());
@@ -202,7 +202,7 @@ async fn count<'a>(session: &mut Session, tables: &'a [Filled]) -> Result<Vec<Ro
 }
 
 /// What differs between the tables as they were filled and as they are: one line for each that differs.
-pub async fn changes(session: &mut Session, tables: &[Filled]) -> Result<Vec<String>> {
+pub async fn changes(session: &mut Wire, tables: &[Filled]) -> Result<Vec<String>> {
     let mut changes = Vec::new();
     for Rows { table, all, ours } in count(session, tables).await? {
         let foreign = all.saturating_sub(ours);
@@ -227,7 +227,7 @@ pub async fn changes(session: &mut Session, tables: &[Filled]) -> Result<Vec<Str
 
 /// Rows that emptying the tables would take from others: one line for each table that has such. Where a table held rows
 /// before, only ours go.
-pub async fn strangers(session: &mut Session, tables: &[Filled]) -> Result<Vec<String>> {
+pub async fn strangers(session: &mut Wire, tables: &[Filled]) -> Result<Vec<String>> {
     let mut strangers = Vec::new();
     for Rows { table, all, ours } in count(session, tables).await? {
         if all > ours && !table.found_rows {

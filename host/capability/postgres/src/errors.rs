@@ -117,7 +117,7 @@ impl From<Failure> for Error {
     }
 }
 
-/// The fields of an ErrorResponse, from whichever client read it.
+/// The fields of an ErrorResponse.
 #[derive(Default)]
 pub struct ServerFields {
     pub code: String,
@@ -160,43 +160,6 @@ pub fn server_failure(at: &str, fields: ServerFields, completed: usize) -> Failu
 pub fn io_error(at: &str, what: &str, error: &std::io::Error) -> Error {
     Error::unavailable(format!("{at}: {what}: {error}"))
         .hint("check that the server runs and can be reached from here")
-}
-
-/// sqlx's error in our terms.
-pub fn sqlx_failure(at: &str, error: sqlx::Error, completed: usize) -> Failure {
-    let text = match error {
-        sqlx::Error::Database(database) => {
-            return match database.try_downcast::<sqlx::postgres::PgDatabaseError>() {
-                Ok(e) => server_failure(
-                    at,
-                    ServerFields {
-                        code: e.code().to_owned(),
-                        message: e.message().to_owned(),
-                        detail: e.detail().map(str::to_owned),
-                        hint: e.hint().map(str::to_owned),
-                        context: e.r#where().map(str::to_owned),
-                        position: match e.position() {
-                            Some(sqlx::postgres::PgErrorPosition::Original(at)) => Some(at),
-                            _ => None,
-                        },
-                        schema: e.schema().map(str::to_owned),
-                        table: e.table().map(str::to_owned),
-                        constraint: e.constraint().map(str::to_owned),
-                    },
-                    completed,
-                ),
-                Err(other) => Error::failed(format!("{at}: {other}")).into(),
-            };
-        }
-        sqlx::Error::Io(e) => return io_error(at, "the connection broke", &e).into(),
-        sqlx::Error::Tls(e) => {
-            return Error::failed(format!("{at}: TLS failed: {e}"))
-                .hint("check `sslmode` and `sslrootcert` of the connection")
-                .into();
-        }
-        other => other.to_string(),
-    };
-    Error::unavailable(format!("{at}: {text}")).into()
 }
 
 #[cfg(test)]

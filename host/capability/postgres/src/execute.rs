@@ -13,7 +13,6 @@ use crate::marker::{self, Marker};
 use crate::place::{Place, reveal};
 use crate::pool::Lease;
 use crate::reads::first_value;
-use crate::session::Session;
 use crate::statements::{self, Setting};
 
 /// What the marker's note of a finished transaction says.
@@ -149,20 +148,20 @@ pub async fn atomic(
     }
     text.push_str(&marker.annotate(FINISHED));
     text.push_str(";\nCOMMIT");
-    let mut session = place.session().await?;
-    match session.run_quietly(&text).await {
+    let mut session = place.wire().await?;
+    match session.simple_quietly(&text).await {
         Ok(_) => {
             session.keep();
             Ok(Outcome::Done)
         }
         Err(failure) if marker::is_done(&failure) => {
-            if session.run("ROLLBACK").await.is_ok() {
+            if session.simple("ROLLBACK").await.is_ok() {
                 session.keep();
             }
             Ok(Outcome::WasDone)
         }
         Err(failure) => {
-            if failure.error.code.is_some() && session.run("ROLLBACK").await.is_ok() {
+            if failure.error.code.is_some() && session.simple("ROLLBACK").await.is_ok() {
                 session.keep();
             }
             Err(blame(scope, failure, statements, &starts, before))
@@ -219,7 +218,7 @@ async fn standalone(
     resumed: bool,
 ) -> Result<Vec<String>> {
     let mut notes = Vec::new();
-    let mut session = place.session().await?;
+    let mut session = place.wire().await?;
     if resumed {
         let Some(probe) = probe else {
             return Err(Error::conflict(format!(
@@ -237,7 +236,7 @@ async fn standalone(
             Found::Broken => {
                 for statement in repair {
                     let text = reveal(scope, grant, statement)?;
-                    let run = session.run_quietly(&text).await;
+                    let run = session.simple_quietly(&text).await;
                     run.map_err(|failure| blame(scope, failure, std::slice::from_ref(statement), &[0], 0))?;
                 }
                 notes.push("it was half done: repaired and begun again".to_owned());
@@ -248,7 +247,7 @@ async fn standalone(
     for statement in statements {
         sets |= statements::read(statement, Setting::Standalone)?.sets;
         let text = reveal(scope, grant, statement)?;
-        let run = session.run_quietly(&text).await;
+        let run = session.simple_quietly(&text).await;
         run.map_err(|failure| blame(scope, failure, std::slice::from_ref(statement), &[0], 0))?;
     }
     // Settings of this effect are nobody else's.
@@ -258,11 +257,11 @@ async fn standalone(
     Ok(notes)
 }
 
-async fn ask(session: &mut Lease<Session>, place: &Place, probe: &str) -> Result<Found> {
+async fn ask(session: &mut Lease, place: &Place, probe: &str) -> Result<Found> {
     let Admitted::Rows(sql) = gate::admit(probe)? else {
         return Err(Error::invalid("a probe is a SELECT of one text").fault(Fault::Plugin));
     };
-    let replies = session.run(&format!("BEGIN READ ONLY; {sql}; COMMIT")).await?;
+    let replies = session.simple(&format!("BEGIN READ ONLY; {sql}; COMMIT")).await?;
     let answer = replies.get(1).and_then(|reply| reply.one());
     match first_value(&place.identity(), answer)?.as_str() {
         "done" => Ok(Found::Done),
@@ -299,7 +298,7 @@ pub async fn plan_undo(
             Execution::Atomic if !marked => return Ok(None),
             Execution::Atomic => {}
             Execution::Standalone { probe: Some(probe), .. } => {
-                let mut session = place.session().await?;
+                let mut session = place.wire().await?;
                 let found = ask(&mut session, place, probe).await?;
                 session.keep();
                 if found == Found::Absent {
@@ -351,11 +350,11 @@ pub async fn undo(
         let marker = Marker::of(scope, key, 0);
         return atomic(scope, place, grant, marker, &request.statements).await.map(drop);
     }
-    let mut session = place.session().await?;
+    let mut session = place.wire().await?;
     for statement in &request.statements {
         statements::read(statement, Setting::Standalone)?;
         let text = reveal(scope, grant, statement)?;
-        match session.run_quietly(&text).await {
+        match session.simple_quietly(&text).await {
             Ok(_) => {}
             // A former attempt may have come as far as this.
             Err(failure) if resumed && is_gone(&failure) => {}

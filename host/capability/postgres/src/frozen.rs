@@ -45,8 +45,8 @@ const COUNTS_ARRIVE: Duration = Duration::from_secs(11);
 /// source that was written to is a conflict that names both values and the tables; `Some` says that the value moved and
 /// no counter did.
 pub async fn check(scope: &StepScope, place: &Place, leader: Option<&Leader>) -> Result<Option<String>> {
-    let mut session = place.session().await?;
-    let replies = session.run(QUERY).await?;
+    let mut session = place.wire().await?;
+    let replies = session.simple(QUERY).await?;
     session.keep();
     let now = read(place, &replies.into_iter().next().unwrap_or_default())?;
     let note = note(place);

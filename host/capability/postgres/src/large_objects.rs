@@ -8,7 +8,7 @@
 use godwit_model::effect::Table;
 use godwit_model::{Error, Result};
 
-use crate::session::Session;
+use crate::wire::Wire;
 
 /// What stands behind FROM.
 pub const ROWS: &str = "(SELECT oid AS loid, -1 AS pageno, ''::bytea AS data FROM pg_catalog.pg_largeobject_metadata \
@@ -66,13 +66,13 @@ pub fn in_the_way(sink: &str) -> Error {
 }
 
 /// Unlinks all of them, some at a time. Done again, it goes on.
-pub async fn unlink(session: &mut Session) -> Result<()> {
+pub async fn unlink(session: &mut Wire) -> Result<()> {
     let batch = format!(
         "SELECT pg_catalog.count(pg_catalog.lo_unlink(oid)) FROM \
          (SELECT oid FROM pg_catalog.pg_largeobject_metadata LIMIT {BATCH}) AS batch"
     );
     loop {
-        let replies = session.run(&batch).await?;
+        let replies = session.simple(&batch).await?;
         if replies.first().and_then(|reply| reply.one()) == Some("0") {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::errors::Failure;
 use crate::quote::{literal, nullable};
-use crate::session::Session;
+use crate::wire::Wire;
 
 /// The schema of the markers.
 pub const SCHEMA: &str = "godwit_marker";
@@ -34,7 +34,7 @@ pub struct MarkerStatus {
 
 /// Makes the schema and the run's record, unless they are there. Another run's record is a conflict, unless `undoes`
 /// names it. One round trip.
-pub async fn register(session: &mut Session, run: &RunId, undoes: Option<&RunId>, at: &str) -> Result<()> {
+pub async fn register(session: &mut Wire, run: &RunId, undoes: Option<&RunId>, at: &str) -> Result<()> {
     let known = crate::quote::literals([Some(run), undoes].into_iter().flatten().map(RunId::as_str));
     let sql = format!(
         "BEGIN; {LOCK};
@@ -52,7 +52,7 @@ pub async fn register(session: &mut Session, run: &RunId, undoes: Option<&RunId>
         host = literal(&host_name()),
         undoes = nullable(undoes.map(RunId::as_str)),
     );
-    let replies = session.run(&sql).await.map_err(|e| e.context("the markers can't be prepared"))?;
+    let replies = session.simple(&sql).await.map_err(|e| e.context("the markers can't be prepared"))?;
     let foreign = replies.iter().flat_map(|reply| &reply.rows).find(|row| row.len() == 3);
     match foreign.map(Vec::as_slice) {
         Some([Some(id), Some(host), Some(started)]) => Err(Error::conflict(format!(
@@ -136,13 +136,13 @@ pub struct Found {
 }
 
 /// The markers of one step; empty where the schema isn't there.
-pub async fn of_step(session: &mut Session, run: &RunId, step: &StepId) -> Result<Vec<Found>> {
+pub async fn of_step(session: &mut Wire, run: &RunId, step: &StepId) -> Result<Vec<Found>> {
     let sql = format!(
         "SELECT key, part::text, note, xid::text FROM {SCHEMA}.effect WHERE run = {} AND step = {} ORDER BY key, part",
         literal(run.as_str()),
         literal(step.as_str())
     );
-    let replies = match session.run(&sql).await {
+    let replies = match session.simple(&sql).await {
         Ok(replies) => replies,
         Err(failure) if is_absent(&failure) => return Ok(Vec::new()),
         Err(failure) => return Err(failure.into()),
@@ -159,9 +159,9 @@ pub async fn of_step(session: &mut Session, run: &RunId, step: &StepId) -> Resul
 }
 
 /// Whether a run claims a target: its record is there, so its markers say all that it did and that still stands.
-pub async fn claims(session: &mut Session, run: &RunId) -> Result<bool> {
+pub async fn claims(session: &mut Wire, run: &RunId) -> Result<bool> {
     let sql = format!("SELECT 1 FROM {SCHEMA}.run WHERE id = {}", literal(run.as_str()));
-    match session.run(&sql).await {
+    match session.simple(&sql).await {
         Ok(replies) => Ok(replies.iter().any(|reply| !reply.rows.is_empty())),
         Err(failure) if is_absent(&failure) => Ok(false),
         Err(failure) => Err(failure.into()),
@@ -179,13 +179,13 @@ pub fn delete(run: &RunId, step: &StepId, keys: &[EffectKey]) -> String {
 }
 
 /// The runs that have markers.
-pub async fn status(session: &mut Session) -> Result<Vec<MarkerStatus>> {
+pub async fn status(session: &mut Wire) -> Result<Vec<MarkerStatus>> {
     let sql = format!(
         "SELECT r.id, r.host, r.started_at::text,
            (SELECT pg_catalog.count(*) FROM {SCHEMA}.effect e WHERE e.run = r.id)::text
          FROM {SCHEMA}.run r ORDER BY r.started_at"
     );
-    let replies = match session.run(&sql).await {
+    let replies = match session.simple(&sql).await {
         Ok(replies) => replies,
         Err(failure) if is_absent(&failure) => return Ok(Vec::new()),
         Err(failure) => return Err(failure.into()),
@@ -205,7 +205,7 @@ pub async fn status(session: &mut Session) -> Result<Vec<MarkerStatus>> {
 
 /// Removes a run's markers and those of what it undid (all, for `None`), and the schema with the last run.
 /// Returns what was removed, in words.
-pub async fn remove(session: &mut Session, run: Option<&RunId>) -> Result<Option<String>> {
+pub async fn remove(session: &mut Wire, run: Option<&RunId>) -> Result<Option<String>> {
     let whose = |column: &str| {
         run.map_or_else(
             || "true".to_owned(),
@@ -223,11 +223,11 @@ pub async fn remove(session: &mut Session, run: Option<&RunId>) -> Result<Option
         whose("run"),
         whose("id"),
     );
-    let replies = match session.run(&sql).await {
+    let replies = match session.simple(&sql).await {
         Ok(replies) => replies,
         Err(failure) if is_absent(&failure) => {
             // The transaction is open and aborted.
-            session.run("ROLLBACK").await?;
+            session.simple("ROLLBACK").await?;
             return Ok(None);
         }
         Err(failure) => return Err(failure.into()),
@@ -237,10 +237,10 @@ pub async fn remove(session: &mut Session, run: Option<&RunId>) -> Result<Option
     if replies.last().and_then(|reply| reply.one()) == Some("0") {
         let drop =
             format!("DROP TABLE {SCHEMA}.effect; DROP TABLE {SCHEMA}.run; DROP SCHEMA {SCHEMA}; COMMIT");
-        session.run(&drop).await.map_err(|e| e.context(format!("schema {SCHEMA} can't be dropped")))?;
+        session.simple(&drop).await.map_err(|e| e.context(format!("schema {SCHEMA} can't be dropped")))?;
         return Ok(Some(format!("{effects} markers and the schema {SCHEMA}")));
     }
-    session.run("COMMIT").await?;
+    session.simple("COMMIT").await?;
     Ok((runs > 0 || effects > 0).then(|| format!("{effects} markers")))
 }
 

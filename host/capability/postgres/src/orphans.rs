@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Ends the sessions of this run that aren't this process's, and waits until they are gone. Ending may be denied;
 /// then it waits all the same.
 pub async fn end(place: &Place, run: &RunId, process: &str) -> Result<()> {
-    let mut session = match place.session().await {
+    let mut session = match place.wire().await {
         Ok(session) => session,
         // The database is still to be made.
         Err(e) if e.code.as_deref() == Some("3D000") => return Ok(()),
@@ -22,7 +22,7 @@ pub async fn end(place: &Place, run: &RunId, process: &str) -> Result<()> {
     let who = condition(run, process);
     let terminate =
         format!("SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE {who}");
-    if let Err(failure) = session.run(&terminate).await
+    if let Err(failure) = session.simple(&terminate).await
         && !failure.is("42501")
     {
         return Err(failure.into());
@@ -37,7 +37,7 @@ pub async fn end(place: &Place, run: &RunId, process: &str) -> Result<()> {
 
 /// How many sessions another process of this run has in the database.
 pub async fn alive(place: &Place, run: &RunId, process: &str) -> Result<u64> {
-    let mut session = place.session().await?;
+    let mut session = place.wire().await?;
     let count = count(&mut session, &condition(run, process)).await?;
     session.keep();
     Ok(count)
@@ -54,9 +54,9 @@ fn condition(run: &RunId, process: &str) -> String {
     )
 }
 
-async fn count(session: &mut crate::session::Session, who: &str) -> Result<u64> {
+async fn count(session: &mut crate::wire::Wire, who: &str) -> Result<u64> {
     let replies = session
-        .run(&format!("SELECT pg_catalog.count(*)::text FROM pg_catalog.pg_stat_activity WHERE {who}"))
+        .simple(&format!("SELECT pg_catalog.count(*)::text FROM pg_catalog.pg_stat_activity WHERE {who}"))
         .await?;
     Ok(replies.first().and_then(|reply| reply.one()).and_then(|count| count.parse().ok()).unwrap_or(0))
 }

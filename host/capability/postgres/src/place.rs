@@ -7,7 +7,6 @@ use godwit_model::plugin::Grant;
 use godwit_model::{Result, RunId, StepId};
 
 use crate::pool::{Lease, Server};
-use crate::session::Session;
 
 /// A database, and the name under which sessions to it are opened.
 #[derive(Clone, Debug)]
@@ -23,8 +22,9 @@ impl Place {
         self.server.config.identity(&self.database)
     }
 
-    pub async fn session(&self) -> Result<Lease<Session>> {
-        self.server.session(&self.database, &self.application).await
+    /// An open connection outside of a transaction, or a new one.
+    pub async fn wire(&self) -> Result<Lease> {
+        self.server.permit().await?.wire(&self.database, &self.application).await
     }
 
     /// The same server's other database.

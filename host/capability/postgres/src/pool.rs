@@ -10,7 +10,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Config, Wanted};
 use crate::errors::Failure;
-use crate::session::Session;
 use crate::wire::Wire;
 
 /// How long a step waits for its turn to hold a snapshot.
@@ -30,7 +29,7 @@ pub struct Server {
     /// always one left that moves rows.
     leaders: Arc<Semaphore>,
     /// Open and not in use; oldest first. They count: an idle one is closed before the budget would be passed.
-    idle: Mutex<VecDeque<(Key, Idle)>>,
+    idle: Mutex<VecDeque<(Key, Wire)>>,
     /// Server processes behind open connections.
     backends: Backends,
     /// Whether a pooler in between has been looked for.
@@ -74,12 +73,6 @@ pub struct Key {
     pub snapshot: Option<String>,
 }
 
-#[derive(Debug)]
-enum Idle {
-    Session(Session),
-    Wire(Wire),
-}
-
 /// The right to use one connection of a server.
 #[derive(Debug)]
 pub struct Permit {
@@ -89,8 +82,8 @@ pub struct Permit {
 
 /// A connection in use. Dropped, it is closed; kept, somebody else may use it again.
 #[derive(Debug)]
-pub struct Lease<T> {
-    connection: T,
+pub struct Lease {
+    connection: Wire,
     key: Key,
     permit: Permit,
 }
@@ -154,11 +147,6 @@ impl Server {
         Ok((turn, self.permit().await?))
     }
 
-    /// An open session, or a new one.
-    pub async fn session(self: &Arc<Self>, database: &str, application: &str) -> Result<Lease<Session>> {
-        self.permit().await?.session(database, application).await
-    }
-
     /// Notes the server process behind a new connection. Two connections with one process have a pooler before them
     /// that deals processes out by the transaction: settings, markers and snapshots would go astray.
     fn enlist(&self, backend: Option<u32>) -> Result<Option<Enlisted>> {
@@ -187,16 +175,17 @@ impl Server {
             return Ok(());
         }
         // A server that has no second connection to give is nothing to fail of here.
-        if let Ok(mut connection) = Session::connect(config, &key.database, &key.application).await {
+        if let Ok(mut connection) = Wire::connect(config, &key.database, &key.application).await {
             connection.enlisted = self.enlist(connection.backend)?;
             Lease { connection, key: key.clone(), permit }.keep();
         }
         Ok(())
     }
 
-    fn take(&self, matches: impl Fn(&Key, &Idle) -> bool) -> Option<Idle> {
+    /// The idle connection that was used last.
+    fn take(&self, wanted: &Key) -> Option<Wire> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = idle.iter().rposition(|(key, connection)| matches(key, connection))?;
+        let index = idle.iter().rposition(|(key, _)| key == wanted)?;
         idle.remove(index).map(|(_, connection)| connection)
     }
 
@@ -309,48 +298,17 @@ impl Server {
 
 /// Whether a server is in recovery, and whether its sessions are read-only.
 async fn state(config: &Config, database: &str, application: &str) -> Result<(bool, bool)> {
-    let mut session = Session::connect(config, database, application).await?;
-    let replies = session
-        .run("SELECT pg_catalog.pg_is_in_recovery()::text, pg_catalog.current_setting('transaction_read_only')")
+    let mut wire = Wire::connect(config, database, application).await?;
+    let replies = wire
+        .simple("SELECT pg_catalog.pg_is_in_recovery()::text, pg_catalog.current_setting('transaction_read_only')")
         .await?;
-    session.close().await;
+    wire.close().await;
     let row = replies.first().and_then(|reply| reply.rows.first());
     let value = |at: usize| row.and_then(|row| row.get(at)).and_then(|value| value.as_deref());
     Ok((value(0) == Some("true"), value(1) == Some("on")))
 }
 
-impl Idle {
-    async fn close(self) {
-        match self {
-            Self::Session(session) => session.close().await,
-            Self::Wire(wire) => wire.close().await,
-        }
-    }
-}
-
 impl Permit {
-    /// An open session, or a new one.
-    pub async fn session(self, database: &str, application: &str) -> Result<Lease<Session>> {
-        let key = Key { database: database.to_owned(), application: application.to_owned(), snapshot: None };
-        let mut permit = self;
-        loop {
-            let open = permit.server.take(|k, idle| *k == key && matches!(idle, Idle::Session(_)));
-            if let Some(Idle::Session(connection)) = open {
-                return Ok(Lease { connection, key, permit });
-            }
-            permit.server.make_room().await;
-            let config = permit.server.endpoint(database, application).await?;
-            match Session::connect(&config, database, application).await {
-                Ok(mut connection) => {
-                    connection.enlisted = permit.server.enlist(connection.backend)?;
-                    permit.server.look_for_pooler(&config, &key).await?;
-                    return Ok(Lease { connection, key, permit });
-                }
-                Err(failure) => permit = permit.after(failure).await?,
-            }
-        }
-    }
-
     /// What to do after a connection didn't come about. A server that has no more connections to give makes the budget
     /// smaller: the right to use one goes, and is waited for anew until somebody hands a connection back.
     async fn after(self, failure: Failure) -> Result<Self> {
@@ -367,16 +325,16 @@ impl Permit {
     }
 
     /// An open connection outside of a transaction, or a new one.
-    pub async fn wire(self, database: &str, application: &str) -> Result<Lease<Wire>> {
+    pub async fn wire(self, database: &str, application: &str) -> Result<Lease> {
         self.wire_in(database, application, None).await
     }
 
     /// A connection in a READ ONLY transaction that sees the exported snapshot.
-    pub async fn reader(self, database: &str, application: &str, snapshot: &str) -> Result<Lease<Wire>> {
+    pub async fn reader(self, database: &str, application: &str, snapshot: &str) -> Result<Lease> {
         self.wire_in(database, application, Some(snapshot)).await
     }
 
-    async fn wire_in(self, database: &str, application: &str, snapshot: Option<&str>) -> Result<Lease<Wire>> {
+    async fn wire_in(self, database: &str, application: &str, snapshot: Option<&str>) -> Result<Lease> {
         let key = Key {
             database: database.to_owned(),
             application: application.to_owned(),
@@ -384,9 +342,7 @@ impl Permit {
         };
         let mut permit = self;
         loop {
-            while let Some(Idle::Wire(mut connection)) =
-                permit.server.take(|k, idle| *k == key && matches!(idle, Idle::Wire(_)))
-            {
+            while let Some(mut connection) = permit.server.take(&key) {
                 if connection.is_open() {
                     return Ok(Lease { connection, key, permit });
                 }
@@ -414,11 +370,13 @@ impl Permit {
     }
 }
 
-impl Lease<Session> {
-    /// Hands the session back, outside of a transaction.
+impl Lease {
+    /// Hands the connection back, in the state in which it was handed out.
     pub fn keep(self) {
         let Lease { connection, key, permit } = self;
-        permit.put_back(key, Idle::Session(connection));
+        // First the connection, then the permit: whoever gets the permit finds it.
+        permit.server.idle.lock().unwrap_or_else(PoisonError::into_inner).push_back((key, connection));
+        drop(permit.permit);
     }
 
     /// Ends the session; when this returns, the server has been told.
@@ -427,31 +385,15 @@ impl Lease<Session> {
     }
 }
 
-impl Lease<Wire> {
-    /// Hands the connection back, in the state in which it was handed out.
-    pub fn keep(self) {
-        let Lease { connection, key, permit } = self;
-        permit.put_back(key, Idle::Wire(connection));
-    }
-}
-
-impl Permit {
-    fn put_back(self, key: Key, connection: Idle) {
-        // First the connection, then the permit: whoever gets the permit finds it.
-        self.server.idle.lock().unwrap_or_else(PoisonError::into_inner).push_back((key, connection));
-        drop(self.permit);
-    }
-}
-
-impl<T> std::ops::Deref for Lease<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
+impl std::ops::Deref for Lease {
+    type Target = Wire;
+    fn deref(&self) -> &Wire {
         &self.connection
     }
 }
 
-impl<T> std::ops::DerefMut for Lease<T> {
-    fn deref_mut(&mut self) -> &mut T {
+impl std::ops::DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Wire {
         &mut self.connection
     }
 }

@@ -12,7 +12,7 @@ use crate::gate::Admitted;
 use crate::place::Place;
 use crate::pool::Lease;
 use crate::snapshot::Leader;
-use crate::wire::{Page, Wire};
+use crate::wire::Page;
 
 /// Bytes of a page, unless one row is larger.
 const PAGE: usize = 4 << 20;
@@ -26,7 +26,7 @@ enum Open {
     /// In the step's snapshot.
     Leader(Arc<Leader>, String),
     /// In a READ ONLY transaction of its own.
-    Own(Box<Lease<Wire>>),
+    Own(Box<Lease>),
     Ended,
 }
 

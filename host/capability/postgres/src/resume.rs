@@ -10,9 +10,9 @@ use crate::emptying::{self, Filled};
 use crate::errors::Failure;
 use crate::marker::{self, Found};
 use crate::place::Place;
-use crate::session::Session;
 use crate::snapshot::{Leaders, Succession};
 use crate::undo::{filled, part_done};
+use crate::wire::Wire;
 
 /// What one source's snapshot means for one sink.
 struct Pair<'a> {
@@ -35,7 +35,7 @@ pub async fn begin_again(
     for pair in pairs(known, place)? {
         let leader = leaders.get(scope, &pair.source, Succession::BeginAgain).await?;
         let generation = leader.generation;
-        let mut session = pair.sink.session().await?;
+        let mut session = pair.sink.wire().await?;
         let markers = marker::of_step(&mut session, &scope.run, &scope.step).await?;
         let of = |key: &EffectKey| -> Vec<Found> {
             markers.iter().filter(|found| found.key == *key).cloned().collect()
@@ -117,7 +117,7 @@ pub async fn begin_again(
 async fn clear(
     scope: &StepScope,
     sink: &Place,
-    session: &mut Session,
+    session: &mut Wire,
     tables: &[Filled],
     cleared: &[EffectKey],
 ) -> Result<()> {
@@ -128,10 +128,10 @@ async fn clear(
         return Err(others_wrote(sink, &changed));
     }
     let lock = emptying::lock(session, &whole).await?.unwrap_or_default();
-    session.run_quietly(&format!("BEGIN; {lock}")).await.map_err(failed)?;
+    session.simple_quietly(&format!("BEGIN; {lock}")).await.map_err(failed)?;
     let strangers = emptying::strangers(session, &whole).await?;
     if !strangers.is_empty() {
-        session.run_quietly("ROLLBACK").await.map_err(failed)?;
+        session.simple_quietly("ROLLBACK").await.map_err(failed)?;
         return Err(others_wrote(sink, &strangers));
     }
     let mut sql = String::new();
@@ -141,7 +141,7 @@ async fn clear(
     }
     sql.push_str(&marker::delete(&scope.run, &scope.step, cleared));
     sql.push_str(";\nCOMMIT");
-    session.run_quietly(&sql).await.map_err(failed)?;
+    session.simple_quietly(&sql).await.map_err(failed)?;
     Ok(())
 }
 

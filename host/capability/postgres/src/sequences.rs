@@ -11,9 +11,9 @@ use serde_json::json;
 use crate::marker::{self, Marker};
 use crate::place::Place;
 use crate::quote::{literal, qualified};
-use crate::session::Session;
 use crate::snapshot::Leader;
 use crate::wire::Reply;
+use crate::wire::Wire;
 
 /// A sequence and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,19 +113,19 @@ pub async fn perform(
         Note { before: Vec::new(), set: Vec::new() }
     } else {
         let now = states(Some(&leader.catalog(&query(wanted())).await?))?;
-        let mut session = sink.session().await?;
+        let mut session = sink.wire().await?;
         let marker = Marker::of(scope, key, 0);
-        match session.run(&format!("BEGIN; {}; {}", marker.insert(), query(wanted()))).await {
+        match session.simple(&format!("BEGIN; {}; {}", marker.insert(), query(wanted()))).await {
             Ok(replies) => {
                 let note = Note { before: states(replies.last())?, set: now };
                 let text = serde_json::to_string(&note).map_err(|e| Error::host(e.to_string()))?;
-                session.run(&format!("{}; {}; COMMIT", set(&note.set), marker.annotate(&text))).await?;
+                session.simple(&format!("{}; {}; COMMIT", set(&note.set), marker.annotate(&text))).await?;
                 session.keep();
                 note
             }
             Err(failure) if marker::is_done(&failure) => {
-                session.run("ROLLBACK").await?;
-                let replies = session.run(&marker.select()).await?;
+                session.simple("ROLLBACK").await?;
+                let replies = session.simple(&marker.select()).await?;
                 session.keep();
                 let text = replies.first().and_then(|reply| reply.one()).unwrap_or("");
                 serde_json::from_str(text)
@@ -157,12 +157,12 @@ pub fn from_note(run: RunId, note: &str) -> Option<Fingerprint> {
 }
 
 /// What differs between the sequences as they were set and as they are. Those that are gone are passed over.
-pub async fn changes(session: &mut Session, set: &[State]) -> Result<Vec<String>> {
+pub async fn changes(session: &mut Wire, set: &[State]) -> Result<Vec<String>> {
     let there = existing(session, set).await?;
     if there.is_empty() {
         return Ok(Vec::new());
     }
-    let replies = session.run(&query(there.iter().map(|s| (s.schema.as_str(), s.name.as_str())))).await?;
+    let replies = session.simple(&query(there.iter().map(|s| (s.schema.as_str(), s.name.as_str())))).await?;
     let now = states(replies.first())?;
     Ok(there
         .iter()
@@ -178,7 +178,7 @@ pub async fn changes(session: &mut Session, set: &[State]) -> Result<Vec<String>
         .collect())
 }
 
-async fn existing(session: &mut Session, states: &[State]) -> Result<Vec<State>> {
+async fn existing(session: &mut Wire, states: &[State]) -> Result<Vec<State>> {
     if states.is_empty() {
         return Ok(Vec::new());
     }
@@ -188,7 +188,7 @@ async fn existing(session: &mut Session, states: &[State]) -> Result<Vec<State>>
     let mut there = Vec::new();
     for chunk in states.chunks(500) {
         let sql = format!("SELECT {}", chunk.iter().map(each).collect::<Vec<_>>().join(", "));
-        let replies = session.run(&sql).await?;
+        let replies = session.simple(&sql).await?;
         let row = replies.first().and_then(|reply| reply.rows.first());
         let flags = row.into_iter().flatten().map(|flag| flag.as_deref() == Some("t"));
         there.extend(chunk.iter().zip(flags).filter(|(_, is)| *is).map(|(state, _)| state.clone()));
@@ -197,7 +197,7 @@ async fn existing(session: &mut Session, states: &[State]) -> Result<Vec<State>>
 }
 
 /// Statements that put the sequences back; to be run in one transaction.
-pub async fn restore(session: &mut Session, before: &[State]) -> Result<Vec<String>> {
+pub async fn restore(session: &mut Wire, before: &[State]) -> Result<Vec<String>> {
     let there = existing(session, before).await?;
     Ok(if there.is_empty() { Vec::new() } else { vec![set(&there)] })
 }

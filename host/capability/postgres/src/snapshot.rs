@@ -21,7 +21,7 @@ use crate::frozen;
 use crate::place::Place;
 use crate::pool::{Lease, Permit};
 use crate::quote::{literal, qualified};
-use crate::wire::{Page, Reply, Wire};
+use crate::wire::{Page, Reply};
 
 /// What a step's notes keep of the snapshots of one source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ pub struct Leader {
 
 #[derive(Debug)]
 struct LeaderWire {
-    lease: Lease<Wire>,
+    lease: Lease,
     /// A savepoint of the last query is still there.
     savepoint: bool,
     portals: u64,
@@ -194,7 +194,7 @@ impl Leader {
     }
 
     /// A connection that sees the snapshot.
-    pub async fn reader(&self, permit: Permit) -> Result<Lease<Wire>> {
+    pub async fn reader(&self, permit: Permit) -> Result<Lease> {
         let reader = permit.reader(&self.place.database, &self.place.application, &self.exported).await;
         reader.map_err(|error| match error.code.as_deref() {
             // «snapshot … does not exist», as 16 and older and 17 and newer say it: the leader's session is gone.

@@ -211,7 +211,7 @@ impl<'a> Planner<'a> {
                     },
                 };
                 let Some(fingerprint) = fingerprint.filter(|f| !f.set.is_empty()) else { return Ok(()) };
-                let mut session = place.session().await?;
+                let mut session = place.wire().await?;
                 let changes = sequences::changes(&mut session, &fingerprint.set).await?;
                 session.keep();
                 let count = fingerprint.set.len();
@@ -295,7 +295,7 @@ impl<'a> Planner<'a> {
     async fn empty(&self, slot: SlotName, emptying: Emptying) -> Result<UndoAction> {
         let Emptying { keys, tables, run, .. } = emptying;
         let place = (self.place)(&slot)?;
-        let mut session = place.session().await?;
+        let mut session = place.wire().await?;
         let changes = emptying::changes(&mut session, &tables).await?;
         session.keep();
         let rows: u64 = tables.iter().map(|table| table.rows).sum();
@@ -343,7 +343,7 @@ impl<'a> Planner<'a> {
         let Some(run) = run else { return Ok(None) };
         let at = place.identity();
         if !self.markers.contains_key(&at) {
-            let found = match place.session().await {
+            let found = match place.wire().await {
                 Ok(mut session) => {
                     let alive = orphans::alive(place, run, self.process).await?;
                     if alive > 0 {
@@ -483,7 +483,7 @@ async fn guarded(
             scope.step, action.key
         ))
     };
-    let mut session = place.session().await?;
+    let mut session = place.wire().await?;
     let lock = match &what {
         Guarded::Tables(tables) => {
             if let Some(changes) = joined(emptying::unlink(&mut session, tables, discard).await?) {
@@ -495,9 +495,9 @@ async fn guarded(
         Guarded::Sequences { .. } => None,
     };
     let begin = format!("BEGIN; {}; {}", marker.insert(), lock.unwrap_or_default());
-    if let Err(failure) = session.run(&begin).await {
+    if let Err(failure) = session.simple(&begin).await {
         if marker::is_done(&failure) {
-            session.run("ROLLBACK").await?;
+            session.simple("ROLLBACK").await?;
             session.keep();
             return Ok(());
         }
@@ -509,7 +509,7 @@ async fn guarded(
             Guarded::Sequences { set, .. } => sequences::changes(&mut session, set).await?,
         };
         if let Some(changes) = joined(changes) {
-            session.run("ROLLBACK").await?;
+            session.simple("ROLLBACK").await?;
             session.keep();
             return Err(changed(&changes));
         }
@@ -520,7 +520,7 @@ async fn guarded(
     };
     let mut sql = statements.join(";\n");
     sql.push_str(";\nCOMMIT");
-    session.run_quietly(&sql).await?;
+    session.simple_quietly(&sql).await?;
     session.keep();
     Ok(())
 }

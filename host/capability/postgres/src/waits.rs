@@ -68,7 +68,7 @@ async fn look(scope: &StepScope, place: &Place) -> Result<()> {
     }
     let Some(permit) = place.server.try_permit() else { return Ok(()) };
     said.looked = Some(Instant::now());
-    let mut session = permit.session(&place.database, &place.application).await?;
+    let mut session = permit.wire(&place.database, &place.application).await?;
     let ours = literal(&application_prefix(&scope.run));
     let sql = format!(
         "SELECT DISTINCT coalesce(l.relation::pg_catalog.regclass::text, 'a ' || l.locktype),
@@ -81,7 +81,7 @@ async fn look(scope: &StepScope, place: &Place) -> Result<()> {
          WHERE pg_catalog.starts_with(a.application_name, {ours})
            AND NOT pg_catalog.starts_with(b.application_name, {ours})"
     );
-    let replies = session.run(&format!("{sql}; {}", index_builds(&ours))).await?;
+    let replies = session.simple(&format!("{sql}; {}", index_builds(&ours))).await?;
     session.keep();
     let [waits, builds] = replies.as_slice() else { return Ok(()) };
     for row in &builds.rows {

@@ -1,5 +1,5 @@
-//! A thin connection of our own, for what sqlx can't do: COPY with frames forwarded untouched, an exported snapshot,
-//! several portals in one transaction, one round trip per request.
+//! A thin connection of our own, for what well-kept clients can't do: COPY with frames forwarded untouched, an exported
+//! snapshot, several portals in one transaction, one round trip per request, channel binding.
 //!
 //! PostgreSQL manual, chapter 55 «Frontend/Backend Protocol», version 3.0.
 
@@ -77,30 +77,38 @@ struct Message {
 impl Wire {
     /// Runs one or more statements by the simple protocol: one round trip.
     pub async fn simple(&mut self, sql: &str) -> Result<Vec<Reply>, Failure> {
+        self.ask(sql).await?;
+        self.replies(true).await
+    }
+
+    /// The same, without keeping rows.
+    pub async fn simple_quietly(&mut self, sql: &str) -> Result<Vec<Reply>, Failure> {
+        self.ask(sql).await?;
+        self.replies(false).await
+    }
+
+    async fn ask(&mut self, sql: &str) -> Result<(), Failure> {
         let mut out = BytesMut::with_capacity(sql.len() + 16);
         frontend::query(sql, &mut out).map_err(|e| self.broken("the statement can't be sent", &e))?;
-        self.send(&out).await?;
-        self.replies().await
+        self.send(&out).await
     }
 
     /// Sends statements without waiting for what comes of them: an error of theirs comes with the next request.
     pub async fn simple_unawaited(&mut self, sql: &str) -> Result<(), Failure> {
-        let mut out = BytesMut::with_capacity(sql.len() + 16);
-        frontend::query(sql, &mut out).map_err(|e| self.broken("the statement can't be sent", &e))?;
-        self.send(&out).await?;
+        self.ask(sql).await?;
         self.unawaited += 1;
         Ok(())
     }
 
-    /// The results up to ReadyForQuery. An error comes after the server is ready again.
-    async fn replies(&mut self) -> Result<Vec<Reply>, Failure> {
+    /// The results up to ReadyForQuery, with their rows or without. An error comes after the server is ready again.
+    async fn replies(&mut self, rows: bool) -> Result<Vec<Reply>, Failure> {
         let mut replies = Vec::new();
         let mut current = Reply::default();
         let mut failed = None;
         loop {
             let message = self.message_after(&mut failed).await?;
             match message.tag {
-                b'D' => current.rows.push(data_row(&message.body).map_err(|e| self.broken("a row", &e))?),
+                b'D' if rows => current.rows.push(self.row(&message.body)?),
                 b'C' => {
                     current.tag = text(&message.body).to_owned();
                     replies.push(std::mem::take(&mut current));
@@ -110,7 +118,7 @@ impl Wire {
                     failed.get_or_insert_with(|| self.failure(&message.body, replies.len()));
                 }
                 b'Z' => return failed.map_or(Ok(replies), Err),
-                b'T' | b'1' | b'2' | b'3' | b'n' | b't' | b's' => {}
+                b'D' | b'T' | b'1' | b'2' | b'3' | b'n' | b't' | b's' => {}
                 tag => return Err(self.unexpected(tag)),
             }
         }
@@ -195,6 +203,25 @@ impl Wire {
         }
     }
 
+    /// The values of a row as texts. Only a database that doesn't know its encoding has others: replaced by something they
+    /// would go on as what they are not.
+    fn row(&self, body: &[u8]) -> Result<Vec<Option<String>>, Failure> {
+        let values = data_row(body)
+            .ok_or_else(|| Error::failed(format!("{}: a row is shorter than it says", self.at)))?;
+        let text = |value: &[u8]| {
+            String::from_utf8(value.to_vec()).map_err(|e| {
+                let shown = e.as_bytes()[..e.as_bytes().len().min(200)].escape_ascii();
+                Error::failed(format!(
+                    "{}: the database keeps bytes of any encoding (SQL_ASCII), and a value that has to be read as a text \
+                     isn't UTF-8: {shown}",
+                    self.at
+                ))
+                .hint("change that name, comment or value at the source; rows that are only copied may hold any bytes")
+            })
+        };
+        Ok(values.into_iter().map(|value| value.map(text).transpose()).collect::<Result<_, Error>>()?)
+    }
+
     fn failure(&self, body: &Bytes, completed: usize) -> Failure {
         server_failure(&self.at, error_fields(body), completed)
     }
@@ -227,25 +254,24 @@ fn text(body: &[u8]) -> &str {
     std::str::from_utf8(&body[..end]).unwrap_or("")
 }
 
-/// The values of a DataRow in text format.
-fn data_row(body: &[u8]) -> io::Result<Vec<Option<String>>> {
-    let short = || io::Error::new(io::ErrorKind::InvalidData, "a row is shorter than it says");
-    let (count, mut rest) = body.split_first_chunk::<2>().ok_or_else(short)?;
+/// The values of a DataRow in text format; none where they are shorter than they say.
+fn data_row(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
     let count = u16::from_be_bytes(*count);
     let mut row = Vec::with_capacity(count.into());
     for _ in 0..count {
-        let (len, after) = rest.split_first_chunk::<4>().ok_or_else(short)?;
+        let (len, after) = rest.split_first_chunk::<4>()?;
         rest = after;
         match usize::try_from(i32::from_be_bytes(*len)) {
             Err(_) => row.push(None),
             Ok(len) => {
-                let (value, after) = rest.split_at_checked(len).ok_or_else(short)?;
-                row.push(Some(String::from_utf8_lossy(value).into_owned()));
+                let (value, after) = rest.split_at_checked(len)?;
+                row.push(Some(value));
                 rest = after;
             }
         }
     }
-    Ok(row)
+    Some(row)
 }
 
 /// The fields of an ErrorResponse (manual, section 55.8).
@@ -278,9 +304,9 @@ mod tests {
     #[test]
     fn rows_with_nulls() {
         let body = [&[0, 2][..], &(-1i32).to_be_bytes(), &3i32.to_be_bytes(), b"abc"].concat();
-        assert_eq!(data_row(&body).unwrap(), vec![None, Some("abc".to_owned())]);
-        assert!(data_row(&body[..9]).is_err());
-        assert!(data_row(&[0]).is_err());
+        assert_eq!(data_row(&body).unwrap(), vec![None, Some(&b"abc"[..])]);
+        assert_eq!(data_row(&body[..9]), None);
+        assert_eq!(data_row(&[0]), None);
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Landing<'_> {
     }
 
     /// The marker was there: the transaction is done, and the marker says with what.
-    pub async fn was_done(&self, mut sink: Lease<Wire>, marker: &Marker<'_>) -> Result<PartDone> {
+    pub async fn was_done(&self, mut sink: Lease, marker: &Marker<'_>) -> Result<PartDone> {
         let lost = || {
             Error::conflict(format!("copy of {}: its marker in the sink can't be read", self.label.label()))
         };

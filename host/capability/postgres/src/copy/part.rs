@@ -79,7 +79,7 @@ impl Job<'_> {
     }
 
     /// A connection to each end, taken in an order that can't block.
-    async fn connect(&self) -> Result<(Lease<Wire>, Lease<Wire>)> {
+    async fn connect(&self) -> Result<(Lease, Lease)> {
         let (from, to) = (&self.ends.source, &self.ends.sink);
         let (one, other): (Permit, Permit) = if Arc::ptr_eq(&from.server, &to.server) {
             from.server.two_permits().await?
@@ -128,7 +128,7 @@ impl Job<'_> {
     }
 
     /// The marker was there: the part is done, and the marker says with what.
-    async fn was_done(&self, sink: Lease<Wire>, marker: &Marker<'_>) -> Result<PartDone> {
+    async fn was_done(&self, sink: Lease, marker: &Marker<'_>) -> Result<PartDone> {
         let done = self.landing().was_done(sink, marker).await?;
         if self.request.consistency == Consistency::Snapshot && done.generation != self.ends.leader.generation
         {

@@ -10,7 +10,7 @@ use postgres_protocol::message::frontend;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_util::io::poll_read_buf as poll_fill;
 
-use super::{READ, Reply, Wire, data_row, header, text};
+use super::{READ, Reply, Wire, header, text};
 use crate::digest::RowFold;
 use crate::errors::Failure;
 
@@ -40,7 +40,7 @@ impl Wire {
         loop {
             let message = self.message_after(&mut failed).await?;
             match message.tag {
-                b'D' => current.rows.push(data_row(&message.body).map_err(|e| self.broken("a row", &e))?),
+                b'D' => current.rows.push(self.row(&message.body)?),
                 b'C' => {
                     current.tag = text(&message.body).to_owned();
                     replies.push(std::mem::take(&mut current));
@@ -236,8 +236,8 @@ impl Wire {
         frontend::copy_done(&mut out);
         frontend::query(then, &mut out).map_err(|e| self.broken("the statement can't be sent", &e))?;
         self.send(&out).await?;
-        let copied = self.replies().await;
-        let then = self.replies().await;
+        let copied = self.replies(true).await;
+        let then = self.replies(true).await;
         let mut replies = copied?;
         replies.extend(then?);
         Ok(replies)

@@ -6,7 +6,7 @@ use postgres_protocol::message::frontend;
 
 use godwit_model::{Error, Fault};
 
-use super::{Wire, data_row};
+use super::Wire;
 use crate::errors::Failure;
 
 /// The object identifier of `text`: what every parameter is declared as.
@@ -103,7 +103,7 @@ impl Wire {
                     if bytes > most {
                         return Err(too_much(most).into());
                     }
-                    page.rows.push(data_row(&message.body).map_err(|e| self.broken("a row", &e))?);
+                    page.rows.push(self.row(&message.body)?);
                 }
                 b'C' | b'I' => {
                     ended += 1;

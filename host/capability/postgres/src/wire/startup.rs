@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use godwit_model::{Error, Fault};
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding as Binding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,9 +15,10 @@ use tokio_rustls::TlsConnector;
 
 use super::stream::Stream;
 use super::{READ, Wire, text};
+use crate::channel_binding::{self, ChannelBinding};
 use crate::config::{Config, SslMode};
 use crate::errors::{Failure, io_error};
-use crate::session::{backend, pins};
+use crate::pins;
 use crate::tls;
 
 impl Wire {
@@ -23,7 +26,7 @@ impl Wire {
     pub async fn connect(config: &Config, database: &str, application: &str) -> Result<Self, Failure> {
         let at = config.identity(database);
         let begun = async {
-            let stream = open(config, &at).await?;
+            let (stream, end_point) = open(config, &at).await?;
             let mut wire = Wire {
                 stream,
                 inbox: BytesMut::with_capacity(READ),
@@ -33,8 +36,8 @@ impl Wire {
                 enlisted: None,
                 at: at.clone(),
             };
-            wire.start(config, database, application).await?;
-            wire.backend = backend(&wire.simple(&pins(config, true)).await?);
+            wire.start(config, database, application, end_point).await?;
+            wire.backend = pins::backend(&wire.simple(&pins::request(config)).await?);
             Ok(wire)
         };
         tokio::time::timeout(config.connect_timeout, begun).await.unwrap_or_else(|_| {
@@ -45,7 +48,13 @@ impl Wire {
         })
     }
 
-    async fn start(&mut self, config: &Config, database: &str, application: &str) -> Result<(), Failure> {
+    async fn start(
+        &mut self,
+        config: &Config,
+        database: &str,
+        application: &str,
+        end_point: Option<Vec<u8>>,
+    ) -> Result<(), Failure> {
         let mut out = BytesMut::new();
         let parameters = [
             ("user", config.user.as_str()),
@@ -55,16 +64,17 @@ impl Wire {
         ];
         frontend::startup_message(parameters, &mut out).map_err(|e| self.broken("start-up", &e))?;
         self.send(&out).await?;
-        let mut scram = None;
+        let mut exchange = Exchange { end_point, scram: None, bound: false };
         loop {
             let mut message = self.message().await?;
             match message.tag {
                 b'R' if message.body.len() >= 4 => {
                     let method = message.body.get_i32();
                     if method == 0 {
+                        exchange.check(config, &self.at)?;
                         continue;
                     }
-                    let answer = self.answer(config, database, method, &message.body, &mut scram)?;
+                    let answer = self.answer(config, database, method, &message.body, &mut exchange)?;
                     if !answer.is_empty() {
                         self.send(&answer).await?;
                     }
@@ -87,7 +97,7 @@ impl Wire {
         database: &str,
         method: i32,
         body: &[u8],
-        scram: &mut Option<ScramSha256>,
+        exchange: &mut Exchange,
     ) -> Result<BytesMut, Failure> {
         let mut out = BytesMut::new();
         let refuse = |why: String| -> Failure {
@@ -114,22 +124,19 @@ impl Wire {
                 frontend::password_message(hash.as_bytes(), &mut out).map_err(io)?;
             }
             10 => {
-                if !body.split(|b| *b == 0).any(|m| text(m) == SCRAM_SHA_256) {
-                    return Err(refuse(
-                        "the server offers no SCRAM-SHA-256 without channel binding".to_owned(),
-                    ));
-                }
-                let begun = ScramSha256::new(password()?.expose().as_bytes(), ChannelBinding::unsupported());
-                frontend::sasl_initial_response(SCRAM_SHA_256, begun.message(), &mut out).map_err(io)?;
-                *scram = Some(begun);
+                let offered = |name: &str| body.split(|b| *b == 0).any(|method| text(method) == name);
+                let (method, binding) = exchange.bind(config, &offered).map_err(refuse)?;
+                let begun = ScramSha256::new(password()?.expose().as_bytes(), binding);
+                frontend::sasl_initial_response(method, begun.message(), &mut out).map_err(io)?;
+                exchange.scram = Some(begun);
             }
             11 => {
-                let scram = scram.as_mut().ok_or_else(|| self.unexpected(b'R'))?;
+                let scram = exchange.scram.as_mut().ok_or_else(|| self.unexpected(b'R'))?;
                 scram.update(body).map_err(io)?;
                 frontend::sasl_response(scram.message(), &mut out).map_err(io)?;
             }
             12 => {
-                let scram = scram.as_mut().ok_or_else(|| self.unexpected(b'R'))?;
+                let scram = exchange.scram.as_mut().ok_or_else(|| self.unexpected(b'R'))?;
                 scram.finish(body).map_err(|e| {
                     refuse(format!("the server couldn't prove that it knows the password: {e}"))
                 })?;
@@ -140,13 +147,62 @@ impl Wire {
     }
 }
 
-async fn open(config: &Config, at: &str) -> Result<Stream, Failure> {
+/// The state of authentication by SCRAM.
+struct Exchange {
+    /// What the session can be bound to; none without TLS.
+    end_point: Option<Vec<u8>>,
+    scram: Option<ScramSha256>,
+    bound: bool,
+}
+
+impl Exchange {
+    /// The mechanism among those that the server offers, and what is said of channel binding, which tells a server that it
+    /// was meant to be offered where somebody in between has taken the offer away (RFC 5802, section 6).
+    fn bind(
+        &mut self,
+        config: &Config,
+        offered: &dyn Fn(&str) -> bool,
+    ) -> Result<(&'static str, Binding), String> {
+        let end_point = match config.channel_binding {
+            ChannelBinding::Disable => None,
+            ChannelBinding::Prefer | ChannelBinding::Require => self.end_point.take(),
+        };
+        let able = end_point.is_some();
+        if let Some(end_point) = end_point.filter(|_| offered(SCRAM_SHA_256_PLUS)) {
+            self.bound = true;
+            return Ok((SCRAM_SHA_256_PLUS, Binding::tls_server_end_point(end_point)));
+        }
+        if !offered(SCRAM_SHA_256) {
+            return Err("the server offers no SCRAM-SHA-256 without channel binding".to_owned());
+        }
+        Ok((SCRAM_SHA_256, if able { Binding::unrequested() } else { Binding::unsupported() }))
+    }
+
+    /// Whether a session that the server admits is bound as the connection wants it.
+    fn check(&self, config: &Config, at: &str) -> Result<(), Failure> {
+        if config.channel_binding != ChannelBinding::Require || self.bound {
+            return Ok(());
+        }
+        Err(Error::failed(format!(
+            "{at}: the connection has channel_binding=require, and the server admitted it without channel binding"
+        ))
+        .fault(Fault::Recipe)
+        .hint(
+            "that needs TLS, a role with a SCRAM password, and no pooler in between; sslmode=verify-full alone proves the \
+             server's identity as well",
+        )
+        .into())
+    }
+}
+
+/// A stream to the server, and what a session over it can be bound to.
+async fn open(config: &Config, at: &str) -> Result<(Stream, Option<Vec<u8>>), Failure> {
     #[cfg(unix)]
     if config.is_local() {
         let path = format!("{}/.s.PGSQL.{}", config.host, config.port);
         let stream =
             tokio::net::UnixStream::connect(path).await.map_err(|e| io_error(at, "can't connect", &e))?;
-        return Ok(Stream::Unix(stream));
+        return Ok((Stream::Unix(stream), None));
     }
     let mut stream = TcpStream::connect((config.host.as_str(), config.port))
         .await
@@ -161,14 +217,14 @@ async fn open(config: &Config, at: &str) -> Result<Stream, Failure> {
             .set_tcp_keepalive(&probes)
             .map_err(|e| io_error(at, "can't set keep-alives", &e))?;
     }
-    let Some(client) = tls::client(config)? else { return Ok(Stream::Plain(stream)) };
+    let Some(client) = tls::client(config)? else { return Ok((Stream::Plain(stream), None)) };
     let mut out = BytesMut::new();
     frontend::ssl_request(&mut out);
     stream.write_all(&out).await.map_err(|e| io_error(at, "TLS request", &e))?;
     let answer = stream.read_u8().await.map_err(|e| io_error(at, "TLS request", &e))?;
     if answer != b'S' {
         if config.ssl_mode == SslMode::Prefer {
-            return Ok(Stream::Plain(stream));
+            return Ok((Stream::Plain(stream), None));
         }
         return Err(Error::failed(format!("{at}: the server offers no TLS"))
             .fault(Fault::Recipe)
@@ -179,5 +235,7 @@ async fn open(config: &Config, at: &str) -> Result<Stream, Failure> {
         Error::failed(format!("{at}: TLS failed: {e}"))
             .hint("check `sslmode` and `sslrootcert` of the connection")
     })?;
-    Ok(Stream::Tls(Box::new(tls)))
+    let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let end_point = certificate.and_then(|certificate| channel_binding::end_point(certificate));
+    Ok((Stream::Tls(Box::new(tls)), end_point))
 }

@@ -1,10 +1,11 @@
-//! TLS as `sslmode` asks for it, by both kinds of connection.
+//! TLS as `sslmode` asks for it, and authentication over it.
 
 use godwit_lab::postgres::{Major, PgServer};
 use godwit_lab::proxy::{Hold, Proxy};
 use godwit_model::ErrorKind;
 use godwit_model::effect::SqlUndo;
 use godwit_model::plugin::Access;
+use godwit_postgres::Postgres;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::support::*;
@@ -55,7 +56,7 @@ async fn each_sslmode_proves_what_it_promises() {
         let url = format!("{url}?{options}");
         let pg = capability(&[("source", &url), ("sink", &url)]);
         let bench = Bench::new();
-        // The thin connection, then sqlx.
+        // By a source's connection, then by a target's.
         let read = bench.query(&pg, "source", encrypted).await;
         let written = bench.run(&pg, &execute("one", &["SELECT 1"], SqlUndo::Nothing)).await;
         assert_eq!(read.is_ok(), written.is_ok(), "{options}: {read:?} {written:?}");
@@ -161,7 +162,7 @@ async fn a_client_proves_itself_by_its_certificate() {
         let pg = capability(&[("source", &url), ("sink", &url)]);
         let bench = Bench::new();
         let read = bench.query(&pg, "source", "SELECT current_user AS name").await;
-        // By sqlx: a target's markers are looked for.
+        // A target's markers are looked for.
         let status = pg.target_status(&grant("sink", Access::Write)).await;
         assert_eq!(read.is_ok(), status.is_ok(), "{options}: {read:?} {status:?}");
         read
@@ -176,7 +177,7 @@ async fn a_client_proves_itself_by_its_certificate() {
 }
 
 #[tokio::test]
-async fn a_password_file_serves_both_kinds_of_connection() {
+async fn a_password_file_serves_either_end() {
     use std::os::unix::fs::PermissionsExt as _;
     let server = PgServer::start(Major::V16).await.unwrap();
     server.psql("postgres", "CREATE ROLE filed LOGIN PASSWORD 'made-up-word'").unwrap();
@@ -197,4 +198,107 @@ async fn a_password_file_serves_both_kinds_of_connection() {
     let pg = capability(&[("source", &url), ("sink", &url)]);
     let error = Bench::new().query(&pg, "source", "SELECT 1 AS one").await.unwrap_err();
     assert!(error.message.contains("none is given"), "{error}");
+}
+
+/// Ends TLS with a certificate of its own and speaks TLS to the server: what channel binding is there to notice.
+async fn in_between(issuer: &CertifiedIssuer<'_, KeyPair>, server: u16) -> u16 {
+    use std::sync::Arc;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, issuer).unwrap().der().clone();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let provider = || Arc::new(rustls::crypto::ring::default_provider());
+    let to_client = rustls::ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(issuer.der().clone()).unwrap();
+    let to_server = rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let (acceptor, connector) =
+        (TlsAcceptor::from(Arc::new(to_client)), TlsConnector::from(Arc::new(to_server)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (acceptor, connector) = (acceptor.clone(), connector.clone());
+            // A side that hangs up ends the other one as well.
+            tokio::spawn(async move {
+                let mut request = [0; 8];
+                client.read_exact(&mut request).await?;
+                client.write_all(b"S").await?;
+                let mut client = acceptor.accept(client).await?;
+                let mut server = TcpStream::connect(("127.0.0.1", server)).await?;
+                server.write_all(&SSL_REQUEST).await?;
+                server.read_u8().await?;
+                let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+                let mut server = connector.connect(name, server).await?;
+                tokio::io::copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_password_is_bound_to_the_session_with_the_server_itself() {
+    let server = PgServer::start(Major::V15).await.unwrap();
+    let ours = authority();
+    install(&server, &ours, "127.0.0.1").await;
+    server.psql("postgres", "CREATE ROLE bound LOGIN PASSWORD 'made-up-word'").unwrap();
+    server.psql("postgres", "CREATE ROLE trusted LOGIN").unwrap();
+    let rules = server.psql("postgres", "SELECT pg_read_file('pg_hba.conf')").unwrap();
+    write(
+        &server,
+        "pg_hba.conf",
+        &format!("host all bound all scram-sha-256\nhost all trusted all trust\n{rules}"),
+    );
+    server.restart().await.unwrap();
+    let between = in_between(&ours, server.port()).await;
+    let attempt = async |port: u16, user: &str, options: &str| {
+        let url = format!("postgres://{user}@127.0.0.1:{port}/postgres?{options}");
+        let pg = capability(&[("source", &url), ("sink", &url)]);
+        Bench::new().query(&pg, "source", "SELECT current_user AS name").await
+    };
+    let name = Ok(vec![r#"{"name":"bound"}"#.to_owned()]);
+    for binding in ["disable", "prefer", "require"] {
+        let options = format!("sslmode=require&channel_binding={binding}");
+        let direct = attempt(server.port(), "bound:made-up-word", &options).await;
+        assert_eq!(direct, name, "{binding}");
+        // Who sits in between has a certificate of the same authority: sslmode alone can't tell.
+        let through = attempt(between, "bound:made-up-word", &options).await;
+        match binding {
+            "disable" => assert_eq!(through, name),
+            _ => {
+                let error = through.unwrap_err();
+                assert!(
+                    error.message.contains("channel binding") && error.hint.is_some(),
+                    "{binding}: {error}"
+                );
+            }
+        }
+    }
+    let error =
+        attempt(server.port(), "trusted", "sslmode=require&channel_binding=require").await.unwrap_err();
+    assert!(error.message.contains("without channel binding") && error.hint.is_some(), "{error}");
+    for (options, expected) in [
+        ("sslmode=disable&channel_binding=require", "sslmode=disable forbids"),
+        ("channel_binding=perhaps", "`perhaps` isn't known"),
+    ] {
+        let url = format!("postgres://bound@db.example.com/postgres?{options}");
+        let made = Postgres::new(vec![connection("source", serde_json::json!({ "url": url }))]);
+        let error = made.map(|_| ()).unwrap_err();
+        assert!(error.message.contains(expected), "{error}");
+    }
 }
