@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use copy_text::NULL;
-use rules::{DIGITS, Mask, Params};
+use rules::{DIGITS, Form, Mask, Params};
 
 /// The transform on one stream.
 pub struct MaskColumns {
@@ -53,7 +53,8 @@ impl Transform for MaskColumns {
                 table.format
             )));
         }
-        let masks = params.masks(&table)?.into_iter().map(|(column, mask)| (column, mask.into())).collect();
+        let masks = params.masks(&table)?;
+        let masks = masks.into_iter().map(|(column, mask, form)| (column, Filter::new(mask, form))).collect();
         let hash = Hmac::new_from_slice(params.key())
             .map_err(|_| Error::Invalid("`key` can't be used as a key of HMAC".to_owned()))?;
         Ok(Self { label, columns: table.columns.len(), masks, hash, rest: Vec::new(), value: Vec::new() })
@@ -130,31 +131,39 @@ impl MaskColumns {
         }
         match &self.masks[at].1 {
             Filter::Constant(text) => out.extend_from_slice(text),
-            Filter::Hash { length, prefix, suffix } => {
+            Filter::Hash { length, prefix, suffix, form } => {
                 self.value.clear();
-                copy_text::decode(field, &mut self.value);
+                copy_text::decode(form.value(field), &mut self.value);
                 let digest = self.hash.clone().chain_update(&self.value).finalize().into_bytes();
                 let mut digits = [0; 64];
                 for (two, byte) in digits.chunks_exact_mut(2).zip(digest) {
                     two[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
                     two[1] = b"0123456789abcdef"[usize::from(byte & 15)];
                 }
+                if *form == Form::Uuid {
+                    put_uuid(&digits[..*length], out);
+                    return;
+                }
                 out.extend_from_slice(prefix);
                 out.extend_from_slice(&digits[..*length]);
                 out.extend_from_slice(suffix);
             }
-            Filter::Partial { keep_start, keep_end, with } => {
+            Filter::Partial { keep_start, keep_end, with, form } => {
+                // The blanks that fill a value up are put back as they were: as many characters are hidden as kept.
+                let (field, blanks) = field.split_at(form.value(field).len());
                 if copy_text::is_plain(field) && copy_text::is_plain(with.encode_utf8(&mut [0; 4]).as_bytes())
                 {
                     let start = out.len();
                     out.extend_from_slice(field);
                     hide(&mut out[start..], *keep_start, *keep_end, *with as u8);
+                    out.extend_from_slice(blanks);
                     return;
                 }
                 self.value.clear();
                 copy_text::decode(field, &mut self.value);
                 let text = String::from_utf8_lossy(&self.value);
                 copy_text::encode(partial(&text, *keep_start, *keep_end, *with).as_bytes(), out);
+                out.extend_from_slice(blanks);
             }
         }
     }
@@ -179,16 +188,18 @@ enum Filter {
         length: usize,
         prefix: Vec<u8>,
         suffix: Vec<u8>,
+        form: Form,
     },
     Partial {
         keep_start: usize,
         keep_end: usize,
         with: char,
+        form: Form,
     },
 }
 
-impl From<Mask> for Filter {
-    fn from(mask: Mask) -> Self {
+impl Filter {
+    fn new(mask: Mask, form: Form) -> Self {
         let encoded = |text: String| {
             let mut field = Vec::new();
             copy_text::encode(text.as_bytes(), &mut field);
@@ -196,13 +207,52 @@ impl From<Mask> for Filter {
         };
         match mask {
             Mask::Null {} => Self::Constant(NULL.to_vec()),
-            Mask::Fixed { value } => Self::Constant(encoded(value)),
+            Mask::Fixed { value } if form == Form::Uuid => {
+                let mut field = Vec::new();
+                put_uuid(value.as_bytes(), &mut field);
+                Self::Constant(field)
+            }
+            Mask::Fixed { value } => Self::Constant(encoded(form.filled(value, 0))),
             Mask::Hash { length, prefix, suffix } => {
                 let length = length.unwrap_or(DIGITS).min(DIGITS);
-                Self::Hash { length, prefix: encoded(prefix), suffix: encoded(suffix) }
+                let suffix = form.filled(suffix, prefix.chars().count() + length);
+                Self::Hash { length, prefix: encoded(prefix), suffix: encoded(suffix), form }
             }
-            Mask::Partial { keep_start, keep_end, with } => Self::Partial { keep_start, keep_end, with },
+            Mask::Partial { keep_start, keep_end, with } => {
+                Self::Partial { keep_start, keep_end, with, form }
+            }
         }
+    }
+}
+
+impl Form {
+    /// A field without the blanks that only fill it up.
+    fn value(self, field: &[u8]) -> &[u8] {
+        match self {
+            Self::Blanks(_) => {
+                &field[..field.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1)]
+            }
+            Self::AsIs | Self::Uuid => field,
+        }
+    }
+
+    /// A text with the blanks that its type puts after it, where `before` characters come before it.
+    fn filled(self, mut text: String, before: usize) -> String {
+        if let Self::Blanks(length) = self {
+            let missing = length.saturating_sub(before + text.chars().count());
+            text.extend(std::iter::repeat_n(' ', missing));
+        }
+        text
+    }
+}
+
+/// 32 digits as the type prints them.
+fn put_uuid(digits: &[u8], out: &mut Vec<u8>) {
+    for (at, digit) in digits.iter().enumerate() {
+        if matches!(at, 8 | 12 | 16 | 20) {
+            out.push(b'-');
+        }
+        out.push(*digit);
     }
 }
 

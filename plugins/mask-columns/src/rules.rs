@@ -35,7 +35,8 @@ pub enum Mask {
     },
     /// NULL.
     Null {},
-    /// Always this value.
+    /// Always this value, written as PostgreSQL prints it: `1.50` for a `numeric(9,2)`. Otherwise the verification finds
+    /// another text in the target than was sent.
     Fixed { value: String },
     /// The value with all but some characters replaced. A value that is too short to hide anything is replaced whole.
     Partial {
@@ -56,7 +57,19 @@ fn star() -> char {
 }
 
 /// The masks of one stream by the position of their column, in order.
-pub type Masks = Vec<(usize, Mask)>;
+pub type Masks = Vec<(usize, Mask, Form)>;
+
+/// How a type writes a text that is put into it. What is sent has to be what the server will print, or the target would not
+/// hold what the evidence says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As it is.
+    AsIs,
+    /// Filled up with blanks to so many characters, which are no part of the value: `character(n)`.
+    Blanks(usize),
+    /// Digits in groups of 8, 4, 4, 4 and 12.
+    Uuid,
+}
 
 /// Digits of a whole HMAC-SHA256.
 pub const DIGITS: usize = 64;
@@ -90,15 +103,16 @@ impl Params {
                         list(table.columns.iter().map(|column| column.name.as_str()))
                     ))
                 })?;
-                if masks.iter().any(|(masked, _)| *masked == position) {
+                if masks.iter().any(|(masked, ..)| *masked == position) {
                     return Err(Error::Invalid(format!(
                         "column `{name}` of table `{label}` is masked twice: by its own name and by `{}`",
                         table.root.as_deref().unwrap_or(selector)
                     )));
                 }
-                let mask = fit(mask, &table.columns[position].type_name)
+                let type_name = &table.columns[position].type_name;
+                let mask = fit(mask, type_name)
                     .map_err(|why| Error::Invalid(format!("column `{name}` of table `{label}`: {why}")))?;
-                masks.push((position, mask));
+                masks.push((position, mask, form(type_name)));
             }
         }
         if masks.is_empty() {
@@ -108,7 +122,7 @@ impl Params {
                 list(self.tables.keys().map(String::as_str))
             )));
         }
-        masks.sort_by_key(|(position, _)| *position);
+        masks.sort_by_key(|(position, ..)| *position);
         Ok(masks)
     }
 
@@ -189,7 +203,40 @@ fn fit(mask: &Mask, type_name: &str) -> std::result::Result<Mask, String> {
         Mask::Fixed { value } if limit.is_some_and(|limit| value.chars().count() > limit) => {
             Err(format!("`{type_name}` can't hold the fixed value of {} characters", value.chars().count()))
         }
-        Mask::Fixed { .. } | Mask::Null {} => Ok(mask.clone()),
+        Mask::Fixed { value } => Ok(Mask::Fixed { value: printed(value, type_name)? }),
+        Mask::Null {} => Ok(Mask::Null {}),
+    }
+}
+
+/// A fixed value as the server prints it, for types where that is easily told; another type's is left as it is.
+fn printed(value: &str, type_name: &str) -> std::result::Result<String, String> {
+    let wrong = || format!("`{value}` is no value of type `{type_name}`");
+    match type_name {
+        "boolean" => match value {
+            "t" | "true" => Ok("t".to_owned()),
+            "f" | "false" => Ok("f".to_owned()),
+            _ => Err(wrong()),
+        },
+        "smallint" => value.parse::<i16>().map(|number| number.to_string()).map_err(|_| wrong()),
+        "integer" => value.parse::<i32>().map(|number| number.to_string()).map_err(|_| wrong()),
+        "bigint" => value.parse::<i64>().map(|number| number.to_string()).map_err(|_| wrong()),
+        "uuid" => {
+            let digits: String =
+                value.chars().filter(|c| *c != '-').map(|digit| digit.to_ascii_lowercase()).collect();
+            match digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                true => Ok(digits),
+                false => Err(wrong()),
+            }
+        }
+        _ => Ok(value.to_owned()),
+    }
+}
+
+fn form(type_name: &str) -> Form {
+    match type_name {
+        "uuid" => Form::Uuid,
+        name if name.starts_with("character(") => limit(name).map_or(Form::AsIs, Form::Blanks),
+        _ => Form::AsIs,
     }
 }
 

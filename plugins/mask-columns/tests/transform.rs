@@ -48,7 +48,8 @@ fn masks_by_the_name_of_the_table_and_of_its_root() {
     assert_eq!(rows[0][1].len(), 16 + "@example.com".len());
     assert!(rows[0][1].ends_with("@example.com") && !rows[0][1].contains("a@b.c"));
     assert_eq!(rows[0][2], "*****234");
-    assert!(rows[0][3].len() == 32 && rows[0][3].bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let groups: Vec<usize> = rows[0][3].split('-').map(str::len).collect();
+    assert!(groups == [8, 4, 4, 4, 12] && rows[0][3].bytes().all(|b| b == b'-' || b.is_ascii_hexdigit()));
     assert_eq!(rows[0][4], "\\N");
     assert_eq!(rows[1], ["2", "\\N", "**", "\\N", "\\N"]);
     assert_eq!(text(masks.clone(), "9\ta@b.c\t\\N\t\\N\tx\n").split('\t').nth(1), Some(rows[0][1]));
@@ -74,6 +75,53 @@ fn fixed_values_are_escaped() {
         "1\t\t\t\\N\tx\n",
     );
     assert_eq!(out, "1\t\t\t\\N\ta\\tb\\\\\n");
+}
+
+#[test]
+fn masked_fields_are_what_the_server_will_print() {
+    let shape = json!({
+        "kind": "table", "schema": "public", "table": "t", "root": null, "format": "text",
+        "columns": [
+            { "name": "code", "type": "character(6)" },
+            { "name": "id", "type": "uuid" },
+            { "name": "active", "type": "boolean" },
+            { "name": "age", "type": "integer" },
+        ]
+    });
+    let run = |masks: Value, row: &str| {
+        let params = json!({ "key": KEY, "tables": { "public.t": masks } });
+        let out = transform::<MaskColumns>(&params, &shape, &[row.as_bytes()])?;
+        Ok::<_, Error>(String::from_utf8(out).unwrap())
+    };
+    let fixed = |value: &str| json!({ "mask": "fixed", "value": value });
+    let row = "ab    \t6a1f1d5e-0000-4000-8000-000000000000\tt\t41\n";
+    let all = json!({
+        "code": fixed("é"), "id": fixed("6A1F1D5E000040008000000000000001"), "active": fixed("false"), "age": fixed("+07")
+    });
+    assert_eq!(run(all, row).unwrap(), "é     \t6a1f1d5e-0000-4000-8000-000000000001\tf\t7\n");
+    // The blanks are no part of the value: neither hidden nor hashed.
+    let hidden = json!({ "code": { "mask": "partial", "keep_start": 1 } });
+    assert!(run(hidden, row).unwrap().starts_with("a*    \t"));
+    let beyond = json!({ "code": { "mask": "partial", "keep_start": 1, "with": "é" } });
+    assert!(run(beyond, row).unwrap().starts_with("aé    \t"));
+    for (mask, expected) in [
+        (json!({ "id": fixed("1") }), "type `uuid`"),
+        (json!({ "active": fixed("x") }), "type `boolean`"),
+        (json!({ "age": fixed("3000000000") }), "type `integer`"),
+    ] {
+        let error = run(mask, row).unwrap_err();
+        assert!(matches!(&error, Error::Invalid(m) if m.contains(expected)), "{error}");
+    }
+    let wide = json!({
+        "kind": "table", "schema": "public", "table": "t", "root": null, "format": "text",
+        "columns": [{ "name": "a", "type": "character(12)" }, { "name": "b", "type": "text" }]
+    });
+    let hash = json!({ "mask": "hash", "length": 8 });
+    let params = json!({ "key": KEY, "tables": { "public.t": { "a": hash, "b": hash } } });
+    let out = transform::<MaskColumns>(&params, &wide, &[b"xyz         \txyz\n"]).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    let (a, b) = out.trim_end_matches('\n').split_once('\t').unwrap();
+    assert_eq!(a, format!("{b}    "), "joins hold between both types");
 }
 
 #[test]
