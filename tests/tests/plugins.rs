@@ -114,7 +114,7 @@ fn masks_columns_in_the_path_of_a_copy_and_fails_closed() {
     godwit.write("typed.json", masked_copy(r#""public.members""#, rules));
     godwit.ok(&["run", "typed.json", "--yes"]);
     let masked = "SELECT count(*) FROM members
-        WHERE code ~ '^[0-9a-f]{8}$' AND token IS NOT NULL AND NOT active AND short = 'a*'";
+        WHERE code::text ~ '^[0-9a-f]{8}$' AND token IS NOT NULL AND NOT active AND short = 'a*'";
     assert_eq!(target.psql("app", masked).unwrap(), "9");
     let (run, _) = godwit.newest_run().unwrap();
     godwit.ok(&["undo", &run, "--yes"]);
