@@ -237,18 +237,18 @@ pub async fn existing_journal(state: &Path) -> Result<Option<Arc<dyn Journal>>> 
 /// The engine of a prepared recipe.
 pub fn engine(
     prepared: &Prepared,
-    state: &Path,
+    capabilities: Capabilities,
     journal: Arc<dyn Journal>,
     observer: Arc<dyn Observer>,
     stop: Stop,
-) -> Result<Engine> {
-    let capabilities = capabilities(prepared, state)?;
+) -> Engine {
     let plugins = Arc::clone(&prepared.plugins) as Arc<dyn Plugins>;
     let rooms = Rooms { journal, capabilities, plugins, observer };
-    Ok(Engine::new(Arc::clone(&prepared.checked), rooms, stop))
+    Engine::new(Arc::clone(&prepared.checked), rooms, stop)
 }
 
-fn capabilities(prepared: &Prepared, state: &Path) -> Result<Capabilities> {
+/// The capabilities of a prepared recipe, with nothing open yet.
+pub fn capabilities(prepared: &Prepared, state: &Path) -> Result<Capabilities> {
     let of = |kind: ConnectionKind| {
         let all = prepared.checked.connections.iter();
         all.filter(|connection| connection.kind == kind).cloned().collect::<Vec<_>>()

@@ -125,6 +125,13 @@ impl Postgres {
         Ok(place.beside(&own))
     }
 
+    /// Closes what is open to a database and not in use, by whichever connection.
+    async fn leave(&self, database: &str) {
+        for server in self.servers.values() {
+            server.close_idle(|key| key.database == database).await;
+        }
+    }
+
     fn step(&self, scope: &StepScope) -> Arc<Step> {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         steps.entry((scope.run.clone(), scope.step.clone())).or_default().clone()
@@ -295,6 +302,14 @@ impl Capability for Postgres {
 
     async fn open_step(&self, scope: &StepScope, known: &[Performed]) -> Result<Vec<EffectKey>> {
         let step = self.step(scope);
+        // What is far away is connected to while the guest reads elsewhere. Another database than the connection's own may be
+        // one that is still to be made.
+        for grant in scope.grants.iter().filter(|grant| grant.kind == ConnectionKind::Postgres) {
+            if grant.database.is_none() {
+                let place = self.place(grant, &self.application(scope))?;
+                place.server.warm_up(place.database, place.application);
+            }
+        }
         if scope.mode != Mode::Apply || known.is_empty() {
             return Ok(Vec::new());
         }
@@ -318,11 +333,10 @@ impl Capability for Postgres {
             step.leaders.release().await;
         }
         let application = self.application(scope);
-        // A verification follows an apply at once, and goes on with its connections but for those of its snapshot.
-        let goes_on = scope.mode == Mode::Apply;
+        // What comes next goes on with its connections: the run after a plan, the verification after an apply, another step, the
+        // cleanup. Those of its snapshot are nothing to anybody.
         for server in self.servers.values() {
-            let gone = |key: &Key| key.application == application && !(goes_on && key.snapshot.is_none());
-            server.close_idle(gone).await;
+            server.close_idle(|key| key.application == application && key.snapshot.is_some()).await;
         }
         Ok(())
     }
@@ -415,7 +429,10 @@ impl Capability for Postgres {
                 )
                 .await;
             }
-            Request::DropDatabase { slot, .. } => self.own(scope, slot)?,
+            Request::DropDatabase { slot, name } => {
+                self.leave(name).await;
+                self.own(scope, slot)?
+            }
             _ => {
                 let place = self.slot(scope, request.slot())?;
                 self.register(scope, &place, request.run()).await?;

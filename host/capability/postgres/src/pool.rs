@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Config, Wanted};
 use crate::errors::Failure;
+use crate::quote::literal;
 use crate::wire::Wire;
 
 /// How long a step waits for its turn to hold a snapshot.
@@ -34,6 +35,8 @@ pub struct Server {
     backends: Backends,
     /// Whether a pooler in between has been looked for.
     looked: AtomicBool,
+    /// Held while the first connections are opened; what became of them, where they are opened for whoever comes.
+    opening: tokio::sync::Mutex<Option<Error>>,
     /// Whose locks somebody has been told of.
     pub said: crate::waits::Said,
     /// How many connections there may be by now: the server may have fewer to give than the recipe allows.
@@ -97,6 +100,7 @@ impl Server {
             idle: Mutex::new(VecDeque::new()),
             backends: Backends::default(),
             looked: AtomicBool::new(false),
+            opening: tokio::sync::Mutex::default(),
             said: crate::waits::Said::default(),
             size: Mutex::new(Size { all: config.max_connections, leaders }),
             chosen: tokio::sync::Mutex::default(),
@@ -162,31 +166,61 @@ impl Server {
         Ok(Some(Enlisted { backend, backends: self.backends.clone() }))
     }
 
-    /// Once, beside the first session and before it has begun anything: a second one, to be used later. Before a pooler
-    /// that deals processes out by the transaction both have the same process. Sessions that are in a transaction when
-    /// the next one is opened would have different ones, and the pooler would go unnoticed.
-    async fn look_for_pooler(self: &Arc<Self>, config: &Config, key: &Key) -> Result<()> {
-        if self.looked.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        // Without another permit the next session looks.
-        let Some(permit) = self.try_permit() else { return Ok(()) };
-        if self.looked.swap(true, Ordering::Relaxed) {
-            return Ok(());
-        }
+    /// Opens a connection, the first one of a server together with a second one, to be used later: before a pooler that deals
+    /// processes out by the transaction, both have the same process as long as neither has begun anything. Connections
+    /// that are in a transaction when the next one is opened would have different ones, and the pooler would go unnoticed.
+    async fn connect(self: &Arc<Self>, config: &Config, key: &Key) -> Result<Wire, Failure> {
+        let begin = || Wire::begin(config, &key.database, &key.application);
+        // Without another permit the next connection looks.
+        let second = if self.looked.load(Ordering::Relaxed) { None } else { self.try_permit() };
+        let Some(permit) = second else {
+            let mut first = begin().await?;
+            first.pin(config).await?;
+            first.enlisted = self.enlist(first.backend)?;
+            return Ok(first);
+        };
+        let (first, second) = tokio::join!(begin(), begin());
+        let mut first = first?;
+        first.pin(config).await?;
+        first.enlisted = self.enlist(first.backend)?;
+        self.looked.store(true, Ordering::Relaxed);
         // A server that has no second connection to give is nothing to fail of here.
-        if let Ok(mut connection) = Wire::connect(config, &key.database, &key.application).await {
-            connection.enlisted = self.enlist(connection.backend)?;
-            Lease { connection, key: key.clone(), permit }.keep();
+        if let Ok(mut second) = second
+            && second.pin(config).await.is_ok()
+        {
+            second.enlisted = self.enlist(second.backend)?;
+            let key = Key { snapshot: None, ..key.clone() };
+            Lease { connection: second, key, permit }.keep();
         }
-        Ok(())
+        Ok(first)
     }
 
-    /// The idle connection that was used last.
-    fn take(&self, wanted: &Key) -> Option<Wire> {
+    /// Opens the first connections to a database that a step is about to need, while it does something else.
+    pub fn warm_up(self: &Arc<Self>, database: String, application: String) {
+        if self.looked.load(Ordering::Relaxed) {
+            return;
+        }
+        let (Ok(turn), Some(permit)) = (self.opening.try_lock(), self.try_permit()) else { return };
+        drop(turn);
+        let server = self.clone();
+        tokio::spawn(async move {
+            let mut outcome = server.opening.lock().await;
+            match permit.open(Key { database, application, snapshot: None }).await {
+                Ok(lease) => lease.keep(),
+                Err(error) => *outcome = Some(error),
+            }
+        });
+    }
+
+    /// The idle connection that was used last, if possible by the same step; else one that only has to be told its name.
+    fn take(&self, wanted: &Key) -> Option<(Key, Wire)> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = idle.iter().rposition(|(key, _)| key == wanted)?;
-        idle.remove(index).map(|(_, connection)| connection)
+        let others = || {
+            let does = |key: &Key| key.database == wanted.database && key.snapshot.is_none();
+            wanted.snapshot.is_none().then(|| idle.iter().rposition(|(key, _)| does(key))).flatten()
+        };
+        let index = idle.iter().rposition(|(key, _)| key == wanted).or_else(others)?;
+        idle.remove(index)
     }
 
     /// Closes idle connections until one more fits into the budget. The caller's permit is counted already.
@@ -335,33 +369,50 @@ impl Permit {
     }
 
     async fn wire_in(self, database: &str, application: &str, snapshot: Option<&str>) -> Result<Lease> {
-        let key = Key {
+        if !self.server.looked.load(Ordering::Relaxed) {
+            // Whoever has to wait for the first connections shares their fate.
+            let waits = self.server.opening.try_lock().is_err();
+            let failed = self.server.opening.lock().await.take();
+            if let Some(error) = failed.filter(|_| waits) {
+                return Err(error);
+            }
+        }
+        self.open(Key {
             database: database.to_owned(),
             application: application.to_owned(),
             snapshot: snapshot.map(str::to_owned),
-        };
+        })
+        .await
+    }
+
+    async fn open(self, key: Key) -> Result<Lease> {
         let mut permit = self;
         loop {
-            while let Some(mut connection) = permit.server.take(&key) {
-                if connection.is_open() {
-                    return Ok(Lease { connection, key, permit });
+            while let Some((former, mut connection)) = permit.server.take(&key) {
+                if !connection.is_open() {
+                    continue;
                 }
+                if former.application != key.application {
+                    let rename = format!("SET application_name = {}", literal(&key.application));
+                    if connection.simple_unawaited(&rename).await.is_err() {
+                        continue;
+                    }
+                }
+                return Ok(Lease { connection, key, permit });
             }
             permit.server.make_room().await;
-            let config = permit.server.endpoint(database, application).await?;
-            let mut connection = match Wire::connect(&config, database, application).await {
+            let config = permit.server.endpoint(&key.database, &key.application).await?;
+            let mut connection = match permit.server.connect(&config, &key).await {
                 Ok(connection) => connection,
                 Err(failure) => {
                     permit = permit.after(failure).await?;
                     continue;
                 }
             };
-            connection.enlisted = permit.server.enlist(connection.backend)?;
-            permit.server.look_for_pooler(&config, &Key { snapshot: None, ..key.clone() }).await?;
-            if let Some(snapshot) = snapshot {
+            if let Some(snapshot) = &key.snapshot {
                 let import = format!(
                     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-                    crate::quote::literal(snapshot)
+                    literal(snapshot)
                 );
                 connection.simple(&import).await?;
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use godwit_engine::{Engine, NewRun, Plan, RunEnd, UndoOptions};
+use godwit_engine::{Capabilities, Engine, NewRun, Plan, RunEnd, UndoOptions};
 use godwit_model::check::Verdict;
 use godwit_model::journal::{Accepted, RunKind, RunRecord, RunStatus};
 use godwit_model::{Error, Result, RunId};
@@ -17,7 +17,7 @@ use crate::{recipes, render};
 pub async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Refused> {
     let run = godwit_engine::run_id();
     let prepared = wiring::prepare(recipes::find(&args.recipe)?, &args.inputs, &run).await?;
-    let plan = make_plan(context, &prepared).await?;
+    let plan = make_plan(context, &prepared, wiring::capabilities(&prepared, &context.state)?).await?;
     if let Some(path) = &args.out {
         let text = serde_json::to_string_pretty(&plan)
             .map_err(|error| Error::host(format!("the plan can't be written as JSON: {error}")))?;
@@ -44,10 +44,10 @@ pub async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Refused> {
 }
 
 /// Plans with a journal that is only ever in memory: a plan creates nothing.
-async fn make_plan(context: &Context, prepared: &Prepared) -> Result<Plan> {
+async fn make_plan(context: &Context, prepared: &Prepared, capabilities: Capabilities) -> Result<Plan> {
     let journal = Arc::new(godwit_journal::MemoryJournal::default());
     let observer = Arc::new(Watcher::for_plan(context.json, context.verbose));
-    let engine = wiring::engine(prepared, &context.state, journal, observer, stop_on_interrupt())?;
+    let engine = wiring::engine(prepared, capabilities, journal, observer, stop_on_interrupt());
     engine.plan().await.map_err(|error| match error.code.as_deref() {
         Some("stopped") => Error::host("stopped while planning; nothing was done").code("stopped"),
         _ => error,
@@ -62,6 +62,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Refused> {
     };
     let run = stored.as_ref().map(|plan| plan.run.clone()).unwrap_or_else(godwit_engine::run_id);
     let prepared = wiring::prepare(found, &args.inputs, &run).await?;
+    let mut capabilities = wiring::capabilities(&prepared, &context.state)?;
     let accepted = match stored {
         Some(plan) => {
             let digest = godwit_model::Digest::of(prepared.checked.text.as_bytes());
@@ -73,7 +74,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Refused> {
             plan.gated()
         }
         None => {
-            let plan = make_plan(context, &prepared).await?;
+            let plan = make_plan(context, &prepared, capabilities.clone()).await?;
             if !context.json {
                 note(render::plan(&plan, Style::stderr(), context.verbose).trim_end());
             }
@@ -84,12 +85,16 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Refused> {
             if let Some(exit) = consent(args.consent.yes, "do this?") {
                 return Ok(exit);
             }
+            // Connections go from the plan into the run, unless somebody thought about it for as long as it took.
+            if !args.consent.yes {
+                capabilities = wiring::capabilities(&prepared, &context.state)?;
+            }
             plan.gated()
         }
     };
     let journal = wiring::open_journal(&context.state, &context.hooks).await?;
     let observer = Arc::new(Watcher::new(context.json, context.verbose, args.consent.yes));
-    let engine = wiring::engine(&prepared, &context.state, journal, observer, stop_on_interrupt())?
+    let engine = wiring::engine(&prepared, capabilities, journal, observer, stop_on_interrupt())
         .accept_irreversible(args.consent.accept_irreversible);
     let end = start(&engine, &prepared, accepted).await?;
     Ok(show_end(context, &end))
@@ -147,8 +152,14 @@ pub async fn resume(context: &Context, args: ResumeArgs) -> Result<Exit, Refused
     let (record, prepared) = again(context, &args.run, &args.inputs).await?;
     let journal = wiring::open_journal(&context.state, &context.hooks).await?;
     let observer = Arc::new(Watcher::new(context.json, context.verbose, args.consent.yes));
-    let engine = wiring::engine(&prepared, &context.state, journal, observer, stop_on_interrupt())?
-        .accept_irreversible(args.consent.accept_irreversible);
+    let engine = wiring::engine(
+        &prepared,
+        wiring::capabilities(&prepared, &context.state)?,
+        journal,
+        observer,
+        stop_on_interrupt(),
+    )
+    .accept_irreversible(args.consent.accept_irreversible);
     let end = match record.kind {
         RunKind::Apply => engine.resume(&wiring::owner()).await?,
         RunKind::Undo => {
@@ -182,7 +193,13 @@ pub async fn verify(context: &Context, args: AgainArgs) -> Result<Exit, Refused>
     let journal =
         wiring::existing_journal(&context.state).await?.ok_or_else(|| no_journal(&context.state))?;
     let observer = Arc::new(Watcher::new(context.json, context.verbose, false));
-    let engine = wiring::engine(&prepared, &context.state, journal, observer, stop_on_interrupt())?;
+    let engine = wiring::engine(
+        &prepared,
+        wiring::capabilities(&prepared, &context.state)?,
+        journal,
+        observer,
+        stop_on_interrupt(),
+    );
     let all = engine.verify().await?;
     let failed = all
         .iter()
@@ -221,7 +238,13 @@ pub async fn undo(context: &Context, args: UndoArgs) -> Result<Exit, Refused> {
     if args.plan {
         let journal =
             wiring::existing_journal(&context.state).await?.ok_or_else(|| no_journal(&context.state))?;
-        let engine = wiring::engine(&prepared, &context.state, journal, observer, stop)?;
+        let engine = wiring::engine(
+            &prepared,
+            wiring::capabilities(&prepared, &context.state)?,
+            journal,
+            observer,
+            stop,
+        );
         let plan = engine.plan_undo().await?;
         if context.json {
             say_json(&plan);
@@ -231,7 +254,8 @@ pub async fn undo(context: &Context, args: UndoArgs) -> Result<Exit, Refused> {
         return Ok(Exit::Done);
     }
     let journal = wiring::open_journal(&context.state, &context.hooks).await?;
-    let engine = wiring::engine(&prepared, &context.state, journal, observer, stop)?;
+    let engine =
+        wiring::engine(&prepared, wiring::capabilities(&prepared, &context.state)?, journal, observer, stop);
     if !args.yes {
         let plan = engine.plan_undo().await?;
         note(render::undo_plan(&plan, Style::stderr()).trim_end());

@@ -88,6 +88,10 @@ impl Postgres {
             Action::CreateDatabase(request) => {
                 let existed = preparation.before.get("existed") == Some(&Json::Bool(true));
                 let own = self.own(scope, &request.slot)?;
+                // Nobody may be in a template while it is copied (manual, CREATE DATABASE).
+                if let Some(template) = &request.template {
+                    self.leave(template).await;
+                }
                 database::perform(scope, &own, scope.grant(&request.slot)?, request, existed).await
             }
             other => Err(not_ours(other)),

@@ -24,6 +24,13 @@ use crate::tls;
 impl Wire {
     /// Connects, authenticates and pins the session's settings.
     pub async fn connect(config: &Config, database: &str, application: &str) -> Result<Self, Failure> {
+        let mut wire = Self::begin(config, database, application).await?;
+        wire.pin(config).await?;
+        Ok(wire)
+    }
+
+    /// Connects and authenticates. Nothing may be asked before [`Self::pin`].
+    pub async fn begin(config: &Config, database: &str, application: &str) -> Result<Self, Failure> {
         let at = config.identity(database);
         let begun = async {
             let (stream, end_point) = open(config, &at).await?;
@@ -37,15 +44,21 @@ impl Wire {
                 at: at.clone(),
             };
             wire.start(config, database, application, end_point).await?;
-            wire.backend = pins::backend(&wire.simple(&pins::request(config)).await?);
             Ok(wire)
         };
-        tokio::time::timeout(config.connect_timeout, begun).await.unwrap_or_else(|_| {
-            let seconds = config.connect_timeout.as_secs();
-            Err(Error::unavailable(format!("{at}: no session within {seconds} s"))
-                .hint("check host, port and firewall; `connect_timeout` allows more time")
-                .into())
-        })
+        tokio::time::timeout(config.connect_timeout, begun)
+            .await
+            .unwrap_or_else(|_| Err(too_late(config, &at)))
+    }
+
+    /// Pins the session's settings, and learns which process of the server is behind it.
+    pub async fn pin(&mut self, config: &Config) -> Result<(), Failure> {
+        let request = pins::request(config);
+        match tokio::time::timeout(config.connect_timeout, self.simple(&request)).await {
+            Ok(replies) => self.backend = pins::backend(&replies?),
+            Err(_) => return Err(too_late(config, &self.at)),
+        }
+        Ok(())
     }
 
     async fn start(
@@ -145,6 +158,13 @@ impl Wire {
         }
         Ok(out)
     }
+}
+
+fn too_late(config: &Config, at: &str) -> Failure {
+    let seconds = config.connect_timeout.as_secs();
+    Error::unavailable(format!("{at}: no session within {seconds} s"))
+        .hint("check host, port and firewall; `connect_timeout` allows more time")
+        .into()
 }
 
 /// The state of authentication by SCRAM.
