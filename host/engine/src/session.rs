@@ -275,7 +275,7 @@ impl StepHost for Session {
             ))));
         }
         self.granted(action.sink().as_str(), action.sink_kind(), Access::Write)?;
-        if let Some(source) = action.source() {
+        for source in action.sources() {
             self.granted(source.as_str(), action.source_kind(), Access::Read)?;
         }
         Ok(())

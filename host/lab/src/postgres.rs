@@ -25,17 +25,22 @@ pub enum Major {
     V15,
     /// The wheel's, with pgvector and without contrib extensions.
     V16,
+    /// Another wheel's, with contrib extensions and without pgvector; for the oracle and for archives of its pg_dump.
+    V17,
     /// The wheel's, with pgvector and without contrib extensions.
     V18,
 }
 
 impl Major {
+    /// Those that every test runs on.
     pub const ALL: [Self; 3] = [Self::V15, Self::V16, Self::V18];
+    pub const EVERY: [Self; 4] = [Self::V15, Self::V16, Self::V17, Self::V18];
 
     pub fn number(self) -> u32 {
         match self {
             Self::V15 => 15,
             Self::V16 => 16,
+            Self::V17 => 17,
             Self::V18 => 18,
         }
     }

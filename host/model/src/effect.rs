@@ -111,16 +111,16 @@ impl Action {
         }
     }
 
-    /// The slot that the action reads from, where it is another one.
-    pub fn source(&self) -> Option<&SlotName> {
+    /// The slots that the action reads from, beside the one that it writes through.
+    pub fn sources(&self) -> Vec<&SlotName> {
         match self {
-            Self::CopyTable(a) => Some(&a.source.slot),
-            Self::CopySequences(a) => Some(&a.source),
-            Self::DumpTable(a) => Some(&a.source.slot),
-            Self::LoadTable(a) => Some(&a.source.slot),
-            Self::CopyObject(a) => Some(&a.source.slot),
-            Self::CopyVersions(a) => Some(&a.source.slot),
-            _ => None,
+            Self::CopyTable(a) => vec![&a.source.slot],
+            Self::CopySequences(a) => vec![&a.source],
+            Self::DumpTable(a) => vec![&a.source.slot],
+            Self::LoadTable(a) => a.sources().map(|(file, _)| &file.slot).collect(),
+            Self::CopyObject(a) => vec![&a.source.slot],
+            Self::CopyVersions(a) => vec![&a.source.slot],
+            _ => Vec::new(),
         }
     }
 
@@ -132,7 +132,7 @@ impl Action {
         }
     }
 
-    /// The kind of connection that the source's slot has to be.
+    /// The kind of connection that the slots of the sources have to be.
     pub fn source_kind(&self) -> ConnectionKind {
         match self {
             Self::LoadTable(_) => ConnectionKind::Dir,
@@ -352,6 +352,9 @@ pub struct LoadTable {
     /// Further files or blocks of large objects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more: Vec<(RowsFile, Option<Block>)>,
+    /// Of the rows, by PostgreSQL's name; `None` is UTF-8, or none at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
     pub sink: Table,
 }
 

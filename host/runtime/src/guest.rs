@@ -233,7 +233,9 @@ fn held(key: &str, action: &Action) -> u64 {
                 + a.filter.as_ref().map_or(0, |filter| filter.len() as u64)
         }
         Action::LoadTable(a) => {
-            texts(&a.sink.columns) + a.sources().map(|(file, _)| file.path.len() as u64 + 64).sum::<u64>()
+            texts(&a.sink.columns)
+                + a.encoding.as_ref().map_or(0, |encoding| encoding.len() as u64)
+                + a.sources().map(|(file, _)| file.path.len() as u64 + 64).sum::<u64>()
         }
         Action::SealArchive(a) => a
             .pieces

@@ -15,7 +15,7 @@ mod write;
 
 pub use copy_statement::CopyTarget;
 pub use fault::{Fault, FaultKind};
-pub use read::read;
+pub use read::{Text, read, read_with};
 pub use statements::{SplitFault, if_exists, split};
 pub use toc::{Compressed, Created, Data, Entry, Layout, Section, Toc, Version};
 pub use write::write;

@@ -14,11 +14,31 @@ pub(crate) const POSITION_NOT_SET: u8 = 1;
 pub(crate) const POSITION_SET: u8 = 2;
 pub(crate) const NO_DATA: u8 = 3;
 
-/// Reads a table of contents from the beginning of `bytes`; returns it with the number of bytes that it takes.
+/// A text that isn't all ASCII: nothing before it says in which encoding it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Text<'a> {
+    pub bytes: &'a [u8],
+    pub field: &'static str,
+    /// The number of the entry, from 0; none in the header.
+    pub entry: Option<usize>,
+}
+
+/// Reads a table of contents in UTF-8 from the beginning of `bytes`; returns it with the number of bytes that it takes.
 ///
 /// A fault that [is a truncation](Fault::is_truncation) may go away with more bytes; every other one stays.
 pub fn read(bytes: &[u8]) -> Result<(Toc, usize), Fault> {
-    let mut reader = Reader { bytes, at: 0, entry: None, int_size: 4, offset_size: 8 };
+    read_with(bytes, |text| match std::str::from_utf8(text.bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(e) => Err((e.valid_up_to(), "isn't UTF-8".to_owned())),
+    })
+}
+
+/// Reads a table of contents whose texts `decode` makes sense of; where it can't, it says at which byte of the text, and why.
+pub fn read_with<'a>(
+    bytes: &'a [u8],
+    decode: impl FnMut(Text<'a>) -> Result<String, (usize, String)>,
+) -> Result<(Toc, usize), Fault> {
+    let mut reader = Reader { bytes, at: 0, entry: None, int_size: 4, offset_size: 8, decode };
     let mut toc = reader.header()?;
     let start = reader.at;
     let count = reader.int("the number of entries")?;
@@ -38,15 +58,16 @@ pub fn read(bytes: &[u8]) -> Result<(Toc, usize), Fault> {
     Ok((toc, reader.at))
 }
 
-struct Reader<'a> {
+struct Reader<'a, D> {
     bytes: &'a [u8],
     at: usize,
     entry: Option<usize>,
     int_size: u8,
     offset_size: u8,
+    decode: D,
 }
 
-impl<'a> Reader<'a> {
+impl<'a, D: FnMut(Text<'a>) -> Result<String, (usize, String)>> Reader<'a, D> {
     fn fault(&self, offset: usize, field: &'static str, kind: FaultKind) -> Fault {
         Fault { offset, field, entry: self.entry, kind }
     }
@@ -93,9 +114,12 @@ impl<'a> Reader<'a> {
         if bytes.contains(&0) {
             return Err(self.malformed(start, field, "holds a NUL"));
         }
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text.to_owned())),
-            Err(e) => Err(self.malformed(content + e.valid_up_to(), field, "isn't UTF-8")),
+        if let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii()) {
+            return Ok(Some(text.to_owned()));
+        }
+        match (self.decode)(Text { bytes, field, entry: self.entry }) {
+            Ok(text) => Ok(Some(text)),
+            Err((at, why)) => Err(self.malformed(content + at, field, why)),
         }
     }
 

@@ -481,13 +481,14 @@ pub fn target(version: u32) -> String {
 mod tests {
     use super::*;
 
-    /// The gate of the host takes queries of up to 64 KiB.
+    /// The gate of the host takes queries of up to 128 KiB (`LARGEST_QUERY`); some of it is kept for what comes with the next
+    /// major.
     #[test]
     fn the_longest_query_passes_the_gate() {
         let rights = Rights { owners: true, privileges: true, settings: true, labels: true };
         for version in [120_000, 130_000, 140_000, 150_000, 160_000, 170_000, 180_000] {
             let length = everything(version, true, rights).len();
-            assert!(length < 60 << 10, "{length} bytes for {version}");
+            assert!(length < 120 << 10, "{length} bytes for {version}");
         }
     }
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use godwit_pg_archive::{Compressed, Data, Entry, Layout, Toc, Version, read};
+use godwit_pg_archive::{Compressed, Data, Entry, Layout, Toc, Version};
 use godwit_sdk::prelude::*;
 
+use crate::encoding::{Contents, survey};
 use crate::{ARCHIVE, whole};
 
 /// The first piece that is read of a file of the custom format; more is read where its table of contents is longer.
 const FIRST: u32 = 256 << 10;
-/// The largest table of contents that is read.
-const LARGEST: u64 = 64 << 20;
+/// As much is read at once. How long a table of contents may be, the memory of the step says.
+const PIECE: u32 = 16 << 20;
 
 /// What the names of compressed files end with.
 const SUFFIXES: &[(&str, Compression)] = &[
@@ -27,6 +28,10 @@ pub struct Archive {
     path: String,
     /// Of the table of contents: another one is another archive.
     pub identity: Identity,
+    /// Of the rows, where the server has to be told.
+    encoding: Option<String>,
+    /// The entries that statements can't say, by dump id, with the field that they can't.
+    pub unreadable: BTreeMap<i32, &'static str>,
     place: Place,
 }
 
@@ -64,11 +69,13 @@ pub struct Rows {
     pub path: String,
     pub compression: Compression,
     pub block: Option<Block>,
+    /// Where the server has to be told.
+    pub encoding: Option<String>,
     /// As they are stored.
     pub bytes: u64,
 }
 
-fn damaged(path: &str, why: impl std::fmt::Display) -> Error {
+pub fn damaged(path: &str, why: impl std::fmt::Display) -> Error {
     Error::Invalid(format!(
         "the archive `{path}` is damaged: {why}; nothing was touched. Make it anew, or fetch it again"
     ))
@@ -104,10 +111,18 @@ impl Archive {
                 ),
             }));
         };
-        within_bounds(path, *bytes)?;
-        let content = host.read_file(ARCHIVE, &format!("{path}/toc.dat"))?;
-        let (toc, length) = read(&content).map_err(|fault| damaged(&format!("{path}/toc.dat"), fault))?;
-        if toc.layout != Layout::Directory {
+        let file = format!("{path}/toc.dat");
+        let mut content = Vec::with_capacity(usize::try_from(*bytes).unwrap_or(0));
+        loop {
+            let piece = host.read_file_range(ARCHIVE, &file, content.len() as u64, PIECE)?;
+            content.extend_from_slice(&piece);
+            if piece.len() < PIECE as usize {
+                break;
+            }
+        }
+        let survey = survey(&content).map_err(|fault| damaged(&file, fault))?;
+        let length = survey.length;
+        if survey.toc().layout != Layout::Directory {
             return Err(damaged(path, "its `toc.dat` is the head of a file of the custom format"));
         }
         if length != content.len() {
@@ -119,19 +134,19 @@ impl Archive {
                 ),
             ));
         }
-        Ok(Self { toc, path: path.to_owned(), identity: Identity::of(&content), place: Place::Folder(files) })
+        let contents = survey.settle(host, &file, &content)?;
+        Ok(Self::of(contents, path, Identity::of(&content), Place::Folder(files)))
     }
 
     fn open_file<H: Host>(host: &H, path: &str, bytes: u64) -> Result<Self> {
         let mut head = host.read_file_range(ARCHIVE, path, 0, FIRST)?;
         recognise(path, &head)?;
-        let (toc, length) = loop {
-            match read(&head) {
+        let survey = loop {
+            match survey(&head) {
                 Ok(found) => break found,
                 Err(fault) if fault.is_truncation() && (head.len() as u64) < bytes => {
-                    within_bounds(path, head.len() as u64 + 1)?;
                     // As much again, so that parsing anew stays cheap.
-                    let more = u32::try_from(head.len()).unwrap_or(FIRST);
+                    let more = u32::try_from(head.len()).map_or(PIECE, |more| more.min(PIECE));
                     let piece = host.read_file_range(ARCHIVE, path, head.len() as u64, more)?;
                     if piece.is_empty() {
                         return Err(damaged(path, fault));
@@ -141,6 +156,7 @@ impl Archive {
                 Err(fault) => return Err(damaged(path, fault)),
             }
         };
+        let (toc, length) = (survey.toc(), survey.length);
         if toc.layout != Layout::Custom {
             return Err(Error::Invalid(format!(
                 "`{path}` is the `toc.dat` of a folder or a tar file; let `path` name the folder"
@@ -152,7 +168,13 @@ impl Archive {
             false => Vec::new(),
         };
         let identity = Identity::of(head.get(..length).unwrap_or(&head));
-        Ok(Self { toc, path: path.to_owned(), identity, place: Place::File { bytes, blocks } })
+        let contents = survey.settle(host, path, &head)?;
+        Ok(Self::of(contents, path, identity, Place::File { bytes, blocks }))
+    }
+
+    fn of(contents: Contents, path: &str, identity: Identity, place: Place) -> Self {
+        let Contents { toc, encoding, unreadable } = contents;
+        Self { toc, path: path.to_owned(), identity, encoding, unreadable, place }
     }
 
     /// Fails where the rows of an entry are missing or were cut off, over all of them, as far as that can be told without
@@ -218,7 +240,8 @@ impl Archive {
                     return Err(damaged(&self.path, why));
                 }
                 let path = format!("{}/{name}", self.path);
-                return Ok(Rows { path, compression: *compression, block: None, bytes: *bytes });
+                let encoding = self.encoding.clone();
+                return Ok(Rows { path, compression: *compression, block: None, encoding, bytes: *bytes });
             }
         }
         let why = format!("the file `{name}` with the rows of {} is missing", entry.title());
@@ -305,6 +328,7 @@ impl Archive {
             path: self.path.clone(),
             compression: self.compression(),
             block: Some(block),
+            encoding: self.encoding.clone(),
             bytes: end.saturating_sub(block.offset),
         })
     }
@@ -323,16 +347,6 @@ impl Archive {
 /// A name of a file in the archive's own folder.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.contains('/') && !name.starts_with('.')
-}
-
-fn within_bounds(path: &str, bytes: u64) -> Result<()> {
-    if bytes <= LARGEST {
-        return Ok(());
-    }
-    Err(Error::Invalid(format!(
-        "the table of contents of `{path}` is longer than {} MiB, which can't be read",
-        LARGEST >> 20
-    )))
 }
 
 /// Says what a file is that is no archive of the custom format.

@@ -7,6 +7,7 @@ use godwit_pg_catalog::pattern::{Patterns, glob, matches};
 use godwit_pg_catalog::selection::{Selection, Skipped};
 use godwit_sdk::prelude::*;
 
+use crate::archive::Archive;
 use crate::objects;
 use crate::params::Params;
 
@@ -66,7 +67,8 @@ fn namespace(entry: &Entry) -> &str {
 }
 
 /// Chooses the entries; fails where something is wanted that can't be restored.
-pub fn choose<'a>(toc: &'a Toc, params: &Params) -> Result<Choice<'a>> {
+pub fn choose<'a>(archive: &'a Archive, params: &Params) -> Result<Choice<'a>> {
+    let toc = &archive.toc;
     settings(toc)?;
     let mut out = left_out(toc, params)?;
     cascade(toc, &mut out);
@@ -93,6 +95,13 @@ pub fn choose<'a>(toc: &'a Toc, params: &Params) -> Result<Choice<'a>> {
             _ => sections.before,
         };
         if !wanted {
+            continue;
+        }
+        if let Some(field) = archive.unreadable.get(&entry.dump_id) {
+            faults.push(format!(
+                "{} ({field} holds bytes that aren't UTF-8, which statements are in)",
+                entry.title()
+            ));
             continue;
         }
         if entry.desc == "BLOB COMMENTS" {
@@ -133,20 +142,14 @@ fn rows(entry: &Entry) -> Result<CopyTarget, String> {
     }
 }
 
-/// Checks what the archive says of how its texts are to be read. Statements and rows are sent as they are, under UTF-8, an
-/// empty search path and standard strings.
+/// Checks what the archive says of how its statements are to be read: they are sent as they are, under an empty search path
+/// and standard strings.
 fn settings(toc: &Toc) -> Result<()> {
     let setting = |desc: &str| toc.entries.iter().find(|entry| entry.desc == desc);
     let value = |desc: &str| {
         let definition = setting(desc)?.definition.as_deref()?;
         definition.split('\'').nth(1).map(str::to_owned)
     };
-    let encoding = value("ENCODING").unwrap_or_default();
-    if !matches!(encoding.to_uppercase().as_str(), "UTF8" | "UTF-8" | "UNICODE") {
-        return Err(Error::Invalid(format!(
-            "the archive is encoded in `{encoding}`, and only UTF-8 can be restored; dump again with `pg_dump -E UTF8`"
-        )));
-    }
     if value("STDSTRINGS").as_deref() != Some("on") {
         return Err(Error::Invalid(
             "the archive was written with `standard_conforming_strings` off; dump again with \

@@ -7,6 +7,7 @@
 mod archive;
 mod choice;
 mod data_only;
+mod encoding;
 mod layout;
 mod objects;
 mod params;

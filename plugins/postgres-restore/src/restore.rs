@@ -27,7 +27,7 @@ pub fn apply<H: Host>(host: &H, params: &Params) -> Result<Outputs> {
             params.path()
         )));
     }
-    let choice = choose(&archive.toc, params)?;
+    let choice = choose(&archive, params)?;
     for what in &choice.skipped {
         host.log(Level::Warn, &format!("left out: {} {}: {}", what.kind, what.name, what.reason));
     }

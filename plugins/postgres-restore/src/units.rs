@@ -49,7 +49,7 @@ fn effect<H: Host>(host: &H, unit: &Unit) -> Result<H::Effect> {
                 name: name.clone(),
                 columns: columns.clone(),
             };
-            host.load_table(&unit.key, source, rows.block, sink)?
+            host.load_table(&unit.key, source, rows.block, rows.encoding.as_deref(), sink)?
         }
     };
     Ok(effect.after(&unit.after))

@@ -20,7 +20,7 @@ pub fn verify<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
         Err(Error::Missing(_)) => None,
         other => Some(other?),
     };
-    let choice = archive.as_ref().map(|archive| choose(&archive.toc, params)).transpose()?;
+    let choice = archive.as_ref().map(|archive| choose(archive, params)).transpose()?;
     let mut checks = Vec::new();
     if !outputs.tables.is_empty() {
         let catalog = Catalog::read(host, TARGET)?;

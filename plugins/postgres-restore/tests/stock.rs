@@ -87,7 +87,9 @@ async fn what_follows_rows_waits_for_them_and_nothing_else() {
 
         let load = find(&submitted, "load/public.pets");
         assert_eq!(load.after, ["before/0001"]);
-        let Request::LoadTable { source, block: None, sink } = &load.request else { panic!("{load:?}") };
+        let Request::LoadTable { source, block: None, encoding: None, sink } = &load.request else {
+            panic!("{load:?}")
+        };
         assert!(source.path.starts_with("all/") && source.path.ends_with(".dat.gz"), "{source:?}");
         assert_eq!((source.compression, sink.columns.len()), (Compression::Gzip, 3));
 

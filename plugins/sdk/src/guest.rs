@@ -300,10 +300,11 @@ impl Host for GuestHost {
         key: &str,
         source: RowsFile,
         block: Option<Block>,
+        encoding: Option<&str>,
         sink: Table,
     ) -> Result<GuestEffect> {
         let block = block.map(|block| archive::Block { dump_id: block.dump_id, offset: block.offset });
-        made(archive::load(key, &source.into(), block, &sink.into()))
+        made(archive::load(key, &source.into(), block, encoding, &sink.into()))
     }
 
     fn load_objects(&self, key: &str, sources: Vec<ObjectsFile>, slot: &str) -> Result<GuestEffect> {

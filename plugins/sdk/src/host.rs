@@ -65,11 +65,13 @@ pub trait Host {
         sink: RowsFile,
         options: CopyOptions,
     ) -> Result<Self::Effect>;
+    /// `encoding` as in `archive.load` in the WIT.
     fn load_table(
         &self,
         key: &str,
         source: RowsFile,
         block: Option<Block>,
+        encoding: Option<&str>,
         sink: Table,
     ) -> Result<Self::Effect>;
     /// See `archive.load-objects` in the WIT.

@@ -37,7 +37,7 @@ pub enum Request {
     CopySequences { source: String, sink: String, sequences: Vec<(String, String)> },
     CreateDatabase { slot: String, options: DatabaseOptions },
     DumpTable { source: Table, sink: RowsFile, options: CopyOptions },
-    LoadTable { source: RowsFile, block: Option<Block>, sink: Table },
+    LoadTable { source: RowsFile, block: Option<Block>, encoding: Option<String>, sink: Table },
     LoadObjects { sources: Vec<ObjectsFile>, slot: String },
     SealArchive { slot: String, path: String, pieces: Vec<Piece> },
     CopyObject { source: Location, sink: Location, size: u64, etag: String, copy: ObjectCopy },

@@ -15,12 +15,14 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let number = arguments.next().unwrap_or_default();
-        let major = Major::ALL.into_iter().find(|major| major.to_string() == number);
+        let major = Major::EVERY.into_iter().find(|major| major.to_string() == number);
         match (argument.as_str(), major) {
             ("--server", Some(major)) => majors.push(major),
             ("--target", Some(major)) => target = Some(major),
             _ => {
-                eprintln!("`{argument} {number}`: there are --server and --target with one of 15, 16, 18");
+                eprintln!(
+                    "`{argument} {number}`: there are --server and --target with one of 15, 16, 17, 18"
+                );
                 return ExitCode::from(2);
             }
         }
@@ -39,7 +41,7 @@ fn main() -> ExitCode {
         };
     }
     if majors.is_empty() {
-        majors = Major::ALL.to_vec();
+        majors = Major::EVERY.to_vec();
     }
     let report = godwit_tests::regression::report(&program, &majors, Path::new(FOLDER));
     match runtime.block_on(report) {

@@ -126,7 +126,7 @@ fn stock_tools_restore_our_large_objects() {
 
 #[test]
 fn large_objects_of_stock_archives_are_restored() {
-    for major in [Major::V15, Major::V16, Major::V18] {
+    for major in Major::EVERY {
         let bench = with_objects(&[major]);
         let server = bench.source();
         for (name, options) in forms(major) {

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::copy::{self, Ends, Fingerprint};
 use crate::marker::{self, MarkerStatus};
 use crate::place::{Place, StepKey, application};
-use crate::pool::{Key, Server};
+use crate::pool::Server;
 use crate::reads::Opening;
 use crate::snapshot::{Leader, Leaders, Succession};
 use crate::undo::{Planner, Request};

@@ -22,7 +22,7 @@ use crate::frozen;
 use crate::gate;
 use crate::large_objects;
 use crate::place::Place;
-use crate::quote::{idents, qualified};
+use crate::quote::{idents, literal, qualified};
 use crate::snapshot::Leader;
 pub use landing::{Landing, may_freeze};
 use part::Job;
@@ -80,6 +80,9 @@ pub struct PartDone {
 pub struct Fingerprint {
     pub run: RunId,
     pub format: Format,
+    /// Of the rows as they came, where it isn't the connection's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
     pub generation: u32,
     /// The sink is a partitioned table.
     #[serde(default)]
@@ -250,6 +253,7 @@ pub async fn perform(
     let fingerprint = Fingerprint {
         run: scope.run.clone(),
         format: plan.format,
+        encoding: None,
         generation,
         partitioned: sink_table.kind == "p",
         filled: Filled {
@@ -316,7 +320,12 @@ fn only(name: &str, partitioned: bool) -> String {
     if partitioned { name.to_owned() } else { format!("ONLY {name}") }
 }
 
-/// Folds what the sink holds now, in the format of the copy.
+/// An option of COPY, after others. The encoding of rows is no setting of the session: what a server says stays in UTF-8.
+fn in_encoding(encoding: Option<&str>) -> String {
+    encoding.map_or_else(String::new, |encoding| format!(", ENCODING {}", literal(encoding)))
+}
+
+/// Folds what the sink holds now, in the format and the encoding of the copy.
 pub async fn observe(
     scope: &StepScope,
     sink: &Place,
@@ -333,9 +342,10 @@ pub async fn observe(
         false => String::new(),
     };
     let sql = format!(
-        "COPY (SELECT {} FROM {name}{ours}) TO STDOUT WITH (FORMAT {})",
+        "COPY (SELECT {} FROM {name}{ours}) TO STDOUT WITH (FORMAT {}{})",
         idents(table.columns.iter().map(String::as_str)),
-        fingerprint.format.name()
+        fingerprint.format.name(),
+        in_encoding(fingerprint.encoding.as_deref())
     );
     let mut wire = sink.server.permit().await?.wire(&sink.database, &sink.application).await?;
     let failed = |failure: Failure| Error::from(failure).context(format!("reading {} again", table.label()));

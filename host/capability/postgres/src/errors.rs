@@ -19,6 +19,18 @@ const CLASSES: &[Class] = &[
     row("0A", ErrorKind::Failed, None),
     row("22", ErrorKind::Failed, None),
     row(
+        "22021",
+        ErrorKind::Failed,
+        Some("the bytes are no text in that encoding: use a target in the encoding that they are in"),
+    ),
+    row(
+        "22P05",
+        ErrorKind::Failed,
+        Some(
+            "one of the two encodings lacks the character: use a target in UTF8 or in the source's encoding",
+        ),
+    ),
+    row(
         "23",
         ErrorKind::Failed,
         Some("a row breaks a constraint of the target: mend the row or the constraint"),

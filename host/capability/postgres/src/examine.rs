@@ -5,8 +5,9 @@
 
 use godwit_model::{Error, Fault, Result};
 
-/// The largest query of a guest, in bytes.
-pub const LARGEST_QUERY: usize = 64 << 10;
+/// The largest query of a guest, in bytes: twice the one statement that reads all of a server's catalogs in one round trip.
+/// The stack would hold what a statement may be; this bounds the time that a guest makes the host parse in.
+pub const LARGEST_QUERY: usize = 128 << 10;
 /// The largest statement of an effect, in bytes: a function's body is part of it.
 pub const LARGEST_STATEMENT: usize = 1 << 20;
 /// Nested parentheses and brackets; a server's own limit (`max_stack_depth`) is reached before.

@@ -32,10 +32,12 @@ pub fn are_in(table: &Table) -> bool {
 pub const EXIST: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_largeobject_metadata)";
 
 /// Makes the view, in the transaction that fills it. A page has a quarter of a block's bytes (`LOBLKSIZE` in
-/// `src/include/storage/large_object.h`).
+/// `src/include/storage/large_object.h`). The trigger's query is planned once, when there is no object yet: it has to look into
+/// the index all the same, or each object would cost a scan of those before it.
 pub fn make_view(block: u64) -> String {
     format!(
-        "CREATE TEMPORARY VIEW godwit_large_objects AS SELECT loid, pageno, data FROM pg_catalog.pg_largeobject; \
+        "SET LOCAL enable_seqscan = off; \
+         CREATE TEMPORARY VIEW godwit_large_objects AS SELECT loid, pageno, data FROM pg_catalog.pg_largeobject; \
          CREATE FUNCTION pg_temp.godwit_large_object() RETURNS trigger LANGUAGE plpgsql AS $godwit$ BEGIN \
            IF NOT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata m WHERE m.oid = NEW.loid) THEN \
              PERFORM pg_catalog.lo_create(NEW.loid); END IF; \

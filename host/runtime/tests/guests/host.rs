@@ -115,7 +115,8 @@ impl StepHost for MockHost {
     }
 
     fn admit(&self, action: &Action) -> HostResult<()> {
-        self.check(action.sink().as_str())
+        self.check(action.sink().as_str())?;
+        action.sources().into_iter().try_for_each(|source| self.check(source.as_str()))
     }
 
     async fn submit(&self, batch: Vec<Effect>) -> HostResult<()> {

@@ -134,6 +134,7 @@ async fn echo_step() {
     assert_eq!((dump.only, dump.filter.as_deref()), (true, Some("id > 1")));
     let Action::LoadTable(load) = &by_key("load").action else { panic!("not a load") };
     assert_eq!(load.block, Some(Block { dump_id: 7, offset: 99 }));
+    assert_eq!(load.encoding.as_deref(), Some("LATIN1"));
     assert_eq!((load.source.path.as_str(), load.sink.name.as_str()), ("a.dump", "users"));
     let Action::SealArchive(seal) = &by_key("seal").action else { panic!("not a seal") };
     let text = Piece::Text { bytes: b"toc".to_vec() };
@@ -347,6 +348,18 @@ async fn forged_slot() {
     assert!(error.message.contains("slot `someone-elses` is not granted"), "{error}");
     assert!(error.hint.unwrap().contains("\"grant\""));
     assert!(host.effects().is_empty());
+}
+
+#[tokio::test]
+async fn forged_objects() {
+    let plugin = load("forged-objects", guests::FORGED_OBJECTS).await.unwrap();
+    for how in ["source", "further source", "sink"] {
+        let host = MockHost::new();
+        let error = plugin.apply(host.clone(), &json!({ "how": how }), &Limits::default()).await.unwrap_err();
+        assert_eq!((error.kind, error.fault), (ErrorKind::Denied, Fault::Recipe), "{how}");
+        assert!(error.message.contains("slot `someone-elses` is not granted"), "{how}: {error}");
+        assert!(host.effects().is_empty(), "{how}");
+    }
 }
 
 #[tokio::test]

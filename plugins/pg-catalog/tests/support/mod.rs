@@ -535,7 +535,14 @@ impl Host for NativeHost {
         not_here("archive")
     }
 
-    fn load_table(&self, _: &str, _: RowsFile, _: Option<Block>, _: Table) -> Result<NativeEffect> {
+    fn load_table(
+        &self,
+        _: &str,
+        _: RowsFile,
+        _: Option<Block>,
+        _: Option<&str>,
+        _: Table,
+    ) -> Result<NativeEffect> {
         not_here("archive")
     }
 

@@ -496,11 +496,13 @@ impl Host for MockHost {
         key: &str,
         source: RowsFile,
         block: Option<Block>,
+        encoding: Option<&str>,
         sink: Table,
     ) -> Result<MockEffect> {
         let slots = [(source.slot.clone(), false), (sink.slot.clone(), true)];
         let slots = slots.each_ref().map(|(slot, write)| (slot.as_str(), *write));
-        self.effect(&slots, key, Request::LoadTable { source, block, sink })
+        let encoding = encoding.map(str::to_owned);
+        self.effect(&slots, key, Request::LoadTable { source, block, encoding, sink })
     }
 
     fn load_objects(&self, key: &str, sources: Vec<ObjectsFile>, slot: &str) -> Result<MockEffect> {

@@ -225,6 +225,7 @@ fn make() -> Result<Vec<effects::Effect>, Error> {
             "load",
             &rows("a.dump"),
             Some(archive::Block { dump_id: 7, offset: 99 }),
+            Some("LATIN1"),
             &table("db"),
         )?,
         archive::seal(

@@ -52,7 +52,11 @@ impl Load<'_> {
         let label = self.request.sink.label();
         let mut details = Vec::new();
         if self.scope.transforms.applies(&label) {
+            self.readable_by_transforms()?;
             details.push("through a transform".to_owned());
+        }
+        if let Some(encoding) = &self.request.encoding {
+            details.push(format!("rows in {encoding}"));
         }
         if self.request.block.is_none() {
             details.push(format!("a file of {} bytes", stamp.size));
@@ -66,6 +70,16 @@ impl Load<'_> {
             estimate: None,
             before: serde_json::to_value(stamp).map_err(|e| Error::host(e.to_string()))?,
         })
+    }
+
+    /// Transforms read rows by bytes of ASCII, which some encodings have within characters, and values as UTF-8.
+    fn readable_by_transforms(&self) -> Result<()> {
+        let Some(encoding) = &self.request.encoding else { return Ok(()) };
+        Err(Error::invalid(format!(
+            "load of {}: its rows are in {encoding}, and transforms read UTF-8",
+            self.request.sink.label()
+        ))
+        .hint("make the archive anew by `pg_dump -E UTF8`, or leave the table without a transform"))
     }
 
     async fn stamp(&self) -> Result<Stamp> {
@@ -103,6 +117,7 @@ impl Load<'_> {
         let fingerprint = Fingerprint {
             run: self.scope.run.clone(),
             format: Format::Text,
+            encoding: self.request.encoding.clone(),
             generation: 0,
             partitioned: table.kind == "p",
             filled: Filled {
@@ -127,10 +142,14 @@ impl Load<'_> {
     async fn move_rows(&self, table: &Table, bytes: u64) -> Result<PartDone> {
         let label = self.request.sink.label();
         let columns = table.pick(&self.request.sink.columns, &label)?;
+        if self.scope.transforms.applies(&label) {
+            self.readable_by_transforms()?;
+        }
         let landing = Landing {
             sink: &self.request.sink,
             table,
             format: Format::Text,
+            encoding: self.request.encoding.as_deref(),
             found_rows: None,
             label: &self.request.sink,
             freeze: !large_objects::are_in(&self.request.sink) && may_freeze(table, bytes),
@@ -156,7 +175,7 @@ impl Load<'_> {
             return Err(large_objects::in_the_way(&self.sink.identity()));
         }
         let source = match large_objects::are_in(&self.request.sink) {
-            true => self.read_objects(table.block),
+            true => self.read_objects(table.block)?,
             false => self.read(max_row),
         };
         let counter = Counter { progress: self.scope.progress.as_ref(), label: &label };
@@ -168,31 +187,28 @@ impl Load<'_> {
     }
 
     /// Reads large objects on a thread of their own, as rows with pages of the sink's size.
-    fn read_objects(&self, block: u64) -> FileSource {
+    fn read_objects(&self, block: u64) -> Result<FileSource> {
         let (send, arrived) = mpsc::channel(AHEAD);
-        let place = self.source.clone();
-        let sources: Vec<objects::Source> = self
-            .request
-            .sources()
-            .map(|(file, block)| objects::Source {
-                path: file.path.clone(),
-                compression: file.compression,
-                kind: block.map_or(objects::SourceKind::Files, objects::SourceKind::Block),
-            })
-            .collect();
+        let files = self.source.files.clone();
+        // Each with the grant of its own slot.
+        let mut sources = Vec::new();
+        for (file, block) in self.request.sources() {
+            let kind = block.map_or(objects::SourceKind::Files, objects::SourceKind::Block);
+            let source = objects::Source { path: file.path.clone(), compression: file.compression, kind };
+            sources.push((self.scope.grant(&file.slot)?.clone(), source));
+        }
         let page = usize::try_from(block / 4).unwrap_or(objects::PAGE).max(1);
         tokio::task::spawn_blocking(move || {
             let unpack = || -> Result<()> {
-                let (files, grant) = (place.files.as_ref(), &place.grant);
-                sources.iter().try_for_each(|source| {
-                    objects::read_rows(files, grant, source, page, |rows| {
+                sources.iter().try_for_each(|(grant, source)| {
+                    objects::read_rows(files.as_ref(), grant, source, page, |rows| {
                         send.blocking_send(Ok(Some(rows))).is_ok()
                     })
                 })
             };
             let _ = send.blocking_send(unpack().map(|()| None));
         });
-        FileSource { arrived, ended: false }
+        Ok(FileSource { arrived, ended: false })
     }
 
     /// Reads the rows on a thread of their own.

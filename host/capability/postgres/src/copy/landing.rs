@@ -3,7 +3,7 @@
 use godwit_model::effect::Table as Named;
 use godwit_model::{Error, Result};
 
-use super::{PartDone, only};
+use super::{PartDone, in_encoding, only};
 use crate::catalog::Table;
 use crate::digest::Format;
 use crate::errors::Failure;
@@ -18,6 +18,8 @@ pub struct Landing<'a> {
     pub sink: &'a Named,
     pub table: &'a Table,
     pub format: Format,
+    /// Of rows as text; `None` is the connection's.
+    pub encoding: Option<&'a str>,
     /// Whether the sink held rows before; `None`: the transaction finds out, by the third of its statements.
     pub found_rows: Option<bool>,
     /// What is copied, for messages.
@@ -87,8 +89,9 @@ impl Landing<'_> {
         };
         let frozen = if freeze { ", FREEZE" } else { "" };
         sql.push_str(&format!(
-            "COPY {name}{columns} FROM STDIN WITH (FORMAT {}{frozen})",
-            self.format.name()
+            "COPY {name}{columns} FROM STDIN WITH (FORMAT {}{}{frozen})",
+            self.format.name(),
+            in_encoding(self.encoding)
         ));
         sql
     }

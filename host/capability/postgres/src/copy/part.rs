@@ -119,6 +119,7 @@ impl Job<'_> {
             sink: &self.request.sink,
             table: self.sink_table,
             format: self.plan.format,
+            encoding: None,
             found_rows: self.plan.found_rows,
             label: &self.request.source,
             freeze: self.whole

@@ -99,6 +99,7 @@ fn load(path: &str, compression: Compression, block: Option<Block>) -> Effect {
             source: rows_file(path, compression),
             block,
             more: Vec::new(),
+            encoding: None,
             sink: table("sink", "people", COLUMNS),
         }),
     }

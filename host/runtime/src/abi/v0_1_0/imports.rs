@@ -302,12 +302,14 @@ impl archive::Host for Guest {
         key: String,
         source: archive::RowsFile,
         block: Option<archive::Block>,
+        encoding: Option<String>,
         sink: postgres::Table,
     ) -> Outcome<Resource<Pending>> {
         let action = Action::LoadTable(LoadTable {
             source: convert::rows_file(source),
             block: block.map(convert::block),
             more: Vec::new(),
+            encoding,
             sink: convert::table(sink),
         });
         self.make(key, action)
@@ -331,7 +333,8 @@ impl archive::Host for Guest {
             name: "pg_largeobject".to_owned(),
             columns: ["loid", "pageno", "data"].map(str::to_owned).to_vec(),
         };
-        let action = Action::LoadTable(LoadTable { source, block, more: sources.collect(), sink });
+        let action =
+            Action::LoadTable(LoadTable { source, block, more: sources.collect(), encoding: None, sink });
         self.make(key, action)
     }
 
