@@ -188,6 +188,14 @@ impl Objects {
 
     async fn prepare_cors(&self, scope: &StepScope, action: &SetCors) -> Result<Preparation> {
         let store = self.store_of(scope, &action.slot)?;
+        let vendor = store.endpoint.vendor;
+        if !action.rules.is_empty() && vendor.lacks_settings.contains(&"cors") {
+            return Err(Error::failed(format!(
+                "connection `{}`: bucket {}: {} buckets take no CORS rules",
+                store.endpoint.name, action.bucket, vendor.name
+            ))
+            .hint("leave the rules out, and set the server's own list of origins"));
+        }
         let former = match store.cors(&action.bucket).await {
             // The bucket may be one that an earlier effect is yet to make: a bucket that isn't there has no rules.
             Err(error) if error.kind == ErrorKind::Missing => None,
