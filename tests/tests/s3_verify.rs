@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use godwit_lab::s3::S3Server;
+use godwit_lab::s3::{Fault, Generated, S3Server};
 use godwit_tests::process::Godwit;
 use serde_json::Value;
 
@@ -296,4 +296,112 @@ fn killed_and_resumed_it_writes_one_report() {
             assert!(!godwit.path(file).exists(), "{moment}: {file} is left");
         }
     }
+}
+
+/// What a listing lacks, or has no more, is asked for before it counts.
+#[test]
+fn listings_that_lag_are_not_believed() {
+    let lags = Fault::StaleListing { millis: 600_000 };
+    for verify in ["list", "head", "checksum", "full"] {
+        // Everything was written a moment ago, so that neither listing, or one alone, has any of it.
+        for sides in [vec!["left"], vec!["right"], vec!["left", "right"]] {
+            let pair = Pair::start();
+            pair.spoil();
+            for side in &sides {
+                let server = if *side == "left" { &pair.left } else { &pair.right };
+                server.inject(lags);
+            }
+            let godwit = pair.godwit(&format!(r#"{{ "buckets": ["data"], "verify": "{verify}" }}"#));
+            let ran = godwit.run(&["run", "verify.json", "--yes"]);
+            let context = format!("{verify}, {sides:?}: {ran}");
+            if sides.len() == 2 {
+                // Two empty listings are two empty buckets: nothing tells of another key.
+                assert_eq!(ran.code, Some(0), "{context}");
+                continue;
+            }
+            assert_eq!(ran.code, Some(3), "{context}");
+            let (document, files) = document(&godwit, "s3-verify.json");
+            // What only the side that lags has can't be known; all else is as it is.
+            let unseen = if sides == ["left"] { "only, here" } else { "only \"there\"\n" };
+            let rows = csv_rows(&godwit, &files);
+            let mut expected: Vec<&str> =
+                APART.iter().map(|(key, _)| *key).filter(|key| *key != unseen).collect();
+            expected.sort_unstable();
+            assert_eq!(rows.keys().collect::<Vec<_>>(), expected, "{context}");
+            for key in expected {
+                assert_eq!(rows[key], pair.expected(key), "{key:?}: {context}");
+            }
+            assert_eq!(document["counts"]["match"], 15, "{context}");
+        }
+    }
+}
+
+/// An object that changes while it is read is neither a match nor a difference; so many that fail alike are no single
+/// objects' fault.
+#[test]
+fn what_could_not_be_compared_is_said_to_be_so() {
+    let pair = Pair::start();
+    let with = r#"{ "buckets": ["data"], "report": "all" }"#;
+    pair.left.inject(Fault::ChangeBefore { times: 1 }.key("parts"));
+    let godwit = pair.godwit(with);
+    let ran = godwit.run(&["run", "verify.json", "--yes"]);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(ran.to_string().contains("could not be compared: parts"), "{ran}");
+    let (document, files) = document(&godwit, "s3-verify.json");
+    assert_eq!((&document["counts"]["not_compared"], &document["equal"]), (&1.into(), &Value::Bool(false)));
+    assert_eq!(csv_rows(&godwit, &files)["parts"][0], "not_compared");
+    let entries = document["entries"].as_array().unwrap();
+    let entry = entries.iter().find(|entry| entry["key"] == "parts").unwrap();
+    assert!(entry["reason"].as_str().unwrap().contains("no longer the one that was listed"), "{entry}");
+    pair.assert_unwritten();
+
+    let pair = Pair::start();
+    for number in 0..12 {
+        for (server, parts) in [(&pair.left, 2), (&pair.right, 3)] {
+            let etag = format!("00112233445566778899aabbccddeeff-{parts}");
+            let body = Bytes::from_static(b"uploaded in parts");
+            server.put_uploaded("data", &format!("parts/{number:02}"), body, &etag).unwrap();
+        }
+    }
+    pair.left.inject(Fault::WrongEtag.on("GetObject"));
+    let godwit = pair.godwit(with);
+    let ran = godwit.run(&["run", "verify.json", "--yes"]);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.stderr.contains("data/parts"), "it names one of them: {ran}");
+    assert!(!godwit.path("s3-verify.json").exists(), "a report would say nothing");
+}
+
+/// A listing is taken at its word where it lacks more than ten thousand keys; each row says which it was.
+#[test]
+fn so_many_missing_keys_are_not_asked_for_one_by_one() {
+    const KEYS: u64 = 12_500;
+    const ASKED: usize = 10_000;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (left, right) =
+        runtime.block_on(async { (S3Server::start().await.unwrap(), S3Server::start().await.unwrap()) });
+    left.generate("data", Generated::new(KEYS)).unwrap();
+    right.create_bucket("data").unwrap();
+    // The last one is there, and its listing lags: beyond the bound that isn't found out.
+    right.put("data", &Generated::key(3), Generated::new(KEYS).content(3).unwrap(), &[]).unwrap();
+    right
+        .put("data", &Generated::key(KEYS - 1), Generated::new(KEYS).content(KEYS - 1).unwrap(), &[])
+        .unwrap();
+    right.inject(Fault::StaleListing { millis: 600_000 });
+    let pair = Pair { left, right };
+    let godwit = pair.godwit(r#"{ "buckets": ["data"] }"#);
+    let ran = godwit.run(&["run", "verify.json", "--yes"]);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    let (document, files) = document(&godwit, "s3-verify.json");
+    let counts = &document["counts"];
+    assert_eq!((&counts["match"], &counts["missing_on_target"]), (&1.into(), &(KEYS - 1).into()), "{counts}");
+    let rows = json_rows(&godwit, &files);
+    assert_eq!(rows.len() as u64, KEYS - 1);
+    assert!(!rows.contains_key(&Generated::key(3)), "what was asked for is a match");
+    let by_listing = |entry: &&Value| entry["reason"] == "by the listings";
+    let entries = document["entries"].as_array().unwrap();
+    let taken: Vec<&Value> = entries.iter().filter(by_listing).collect();
+    // Keys are judged a thousand at a time.
+    assert_eq!(pair.right.seen("HeadObject"), KEYS as usize - taken.len());
+    assert!((ASKED..=ASKED + 1_000).contains(&(KEYS as usize - taken.len())), "{}", taken.len());
+    assert_eq!(taken.last().unwrap()["key"], Generated::key(KEYS - 1));
 }

@@ -113,6 +113,12 @@ impl Builder {
         self
     }
 
+    /// Says that it encrypts by a key of its own service, so that ETags mean nothing to those who believe it.
+    pub fn encrypts(mut self) -> Self {
+        self.rules.encrypts = true;
+        self
+    }
+
     /// Keeps lengths and digests of what is written and not the bytes, which read as zeros: for benches of large objects.
     /// Objects of up to 256 bytes are kept as they are, so that a client can see that its writes arrive.
     pub fn discards(mut self) -> Self {
@@ -202,6 +208,7 @@ impl S3Server {
             r2: false,
             ignores_conditions: false,
             discards: false,
+            encrypts: false,
             claims_versions: false,
         };
         Builder { rules, folder: None, port: None, unlogged: false }

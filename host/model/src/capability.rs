@@ -370,6 +370,10 @@ pub struct EndpointInfo {
     pub max_object: u64,
     /// Bytes.
     pub max_key: u32,
+    /// Buckets may have CORS rules of their own.
+    pub cors: bool,
+    /// Keys that differ in their Unicode form alone are one key.
+    pub folds_unicode: bool,
 }
 
 /// Two objects to be compared.

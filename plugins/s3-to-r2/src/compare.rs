@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use godwit_s3_walk::{self as listed, Filter, Mapping, Named, Pages, Pair, Walk};
 use godwit_sdk::prelude::*;
 
+use crate::forms::{Forms, spelled};
 use crate::params::{Overwrite, Params};
 
 /// Keys on one page of verdicts that something has to be done about.
@@ -29,6 +30,9 @@ pub struct Verdicts {
     /// Objects that only the target has, to be deleted: key without the prefix, bytes, ETag.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delete: Vec<(String, u64, String)>,
+    /// Digests of keys that aren't in Unicode form C (see `forms`), where that matters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forms: Vec<u64>,
 }
 
 impl listed::Page for Verdicts {
@@ -105,13 +109,15 @@ pub struct Obstacles {
     pub archived: Named,
     /// Larger, or with a longer key, than the target takes.
     pub unfit: Named,
+    /// Of whose key the target takes another one's for, by its Unicode form.
+    pub forms: Named,
     /// Objects to delete, and how many may be.
     pub deletes: Option<(u64, u64)>,
 }
 
 impl Obstacles {
     pub fn is_empty(&self) -> bool {
-        self.conflicts.count == 0 && self.archived.count == 0 && self.unfit.count == 0
+        [&self.conflicts, &self.archived, &self.unfit, &self.forms].iter().all(|named| named.count == 0)
     }
 
     /// All of them in one error.
@@ -139,6 +145,14 @@ impl Obstacles {
                  `rename`",
                 self.unfit.count,
                 self.unfit.list()
+            ));
+        }
+        if self.forms.count > 0 {
+            said.push(format!(
+                "the target takes keys that differ in their Unicode form alone (NFC, NFD) for one key, and {} keys of the \
+                 source differ so from another one: {}. Rename one of each at the source, or leave it out by `exclude`",
+                self.forms.count,
+                self.forms.list()
             ));
         }
         if let Some((due, most)) = self.deletes.filter(|(due, most)| due > most) {
@@ -192,13 +206,19 @@ impl Task<'_> {
     pub fn compare<H: Host>(&self, host: &H, obstacles: &mut Obstacles) -> Result<Compared> {
         let mut pages = Pages::new(memos(self.index));
         let mut counts = Counts::default();
-        let upto = pages.recall(host, |page| counts.add(page))?;
+        let mut forms = self.endpoint.folds_unicode.then(Forms::default);
+        let upto = pages.recall(host, |page: &Verdicts| {
+            counts.add(page);
+            if let Some(forms) = &mut forms {
+                forms.recall(&page.forms);
+            }
+        })?;
         if pages.is_complete() {
             return Ok(Compared { pages, counts });
         }
         let mut walk = Walk::open(host, self.mapping, self.filter, self.target_exists, upto.as_deref())?;
         loop {
-            let page = self.page(&mut walk, obstacles)?;
+            let page = self.page(host, &mut walk, forms.as_mut(), obstacles)?;
             let last = page.last;
             if obstacles.is_empty() {
                 counts.add(&page);
@@ -207,12 +227,21 @@ impl Task<'_> {
                 host.progress(&label, counts.objects + counts.same, None, "objects");
             }
             if last {
+                if let Some(remark) = forms.and_then(|forms| forms.remark()) {
+                    host.log(Level::Warn, &format!("bucket {}: {remark}", self.mapping.source));
+                }
                 return Ok(Compared { pages, counts });
             }
         }
     }
 
-    fn page<H: Host>(&self, walk: &mut Walk<'_, H>, obstacles: &mut Obstacles) -> Result<Verdicts> {
+    fn page<H: Host>(
+        &self,
+        host: &H,
+        walk: &mut Walk<'_, H>,
+        mut forms: Option<&mut Forms>,
+        obstacles: &mut Obstacles,
+    ) -> Result<Verdicts> {
         let mut page = Verdicts::default();
         for _ in 0..STRETCH {
             if page.copy.len() + page.delete.len() >= PAGE {
@@ -220,10 +249,25 @@ impl Task<'_> {
             }
             let Some(pair) = walk.next_pair()? else { break };
             page.upto.clone_from(&pair.rest);
+            if let (Some(forms), Some(_)) = (&mut forms, &pair.source)
+                && forms.meets(&pair.rest, &mut page.forms)
+            {
+                obstacles.forms.add(|| self.spelled(&pair.rest));
+            }
             self.judge(pair, &mut page, obstacles);
         }
         page.last = walk.ahead().is_none();
+        if let Some(forms) = forms {
+            for rest in forms.ask(host, self.mapping, self.filter)? {
+                obstacles.forms.add(|| self.spelled(&rest));
+            }
+        }
         Ok(page)
+    }
+
+    /// A key of the source in which forms can be told apart.
+    fn spelled(&self, rest: &str) -> String {
+        format!("{}/{}", self.mapping.source, spelled(&self.mapping.source_key(rest)))
     }
 
     fn judge(&self, pair: Pair, page: &mut Verdicts, obstacles: &mut Obstacles) {

@@ -8,6 +8,7 @@
 //! them back, and lists on only from where the last one stopped.
 
 mod compare;
+mod forms;
 mod params;
 mod target;
 mod verify;
@@ -261,11 +262,8 @@ fn say<H: Host>(host: &H, params: &Params, mappings: &[Mapping], found: &[Found]
         host.log(Level::Info, &found.summary(mapping));
     }
     for target in targets {
-        for due in &target.settings {
-            if let Some(why) = &due.lacks {
-                let name = due.name.name();
-                host.log(Level::Warn, &format!("{} of bucket {} can't be set: {why}", name, target.bucket));
-            }
+        for (name, why) in target.lacking() {
+            host.log(Level::Warn, &format!("{name} of bucket {} can't be set: {why}", target.bucket));
         }
     }
     if let Some(mirror) = &params.mirror {
@@ -307,9 +305,10 @@ fn outputs_of(mapping: &Mapping, found: &Found, target: Option<&Target>) -> Buck
         created: target.is_some_and(|target| !target.exists),
         cors_set: target.is_some_and(|target| target.cors_due),
         settings_set: settings.iter().filter(|due| due.document.is_some()).map(|due| due.name).collect(),
-        settings_lacking: settings
-            .iter()
-            .filter_map(|due| Some((due.name.name().to_owned(), due.lacks.clone()?)))
+        settings_lacking: target
+            .into_iter()
+            .flat_map(Target::lacking)
+            .map(|(name, why)| (name.to_owned(), why.clone()))
             .collect(),
         ..BucketOutputs::default()
     };

@@ -9,6 +9,19 @@ use crate::verify;
 /// The word that carries a setting over instead of giving a document.
 const FROM_SOURCE: &str = "source";
 
+/// How messages and outputs call CORS rules that the target can't have.
+const CORS: &str = "cors";
+
+/// Why an endpoint's buckets can't have CORS rules; `None` where they can.
+pub fn lacks_cors(endpoint: &Endpoint) -> Option<String> {
+    (!endpoint.cors).then(|| {
+        format!(
+            "{} buckets take no CORS rules; the server has its own for all of them (MinIO: `cors_allow_origin`)",
+            endpoint.vendor
+        )
+    })
+}
+
 /// A bucket at the target, as it was before the step touched it.
 pub struct Target {
     pub bucket: String,
@@ -17,6 +30,8 @@ pub struct Target {
     pub cors: Vec<CorsRule>,
     /// The bucket's rules are others than those.
     pub cors_due: bool,
+    /// Why the target can't have rules that were asked for.
+    pub cors_lack: Option<String>,
     pub settings: Vec<SettingDue>,
 }
 
@@ -42,7 +57,8 @@ impl Target {
             )));
         }
         let cors = rules_of(host, params, mapping)?;
-        let cors_due = match (cors.is_empty(), exists) {
+        let cors_lack = (!cors.is_empty()).then(|| lacks_cors(endpoint)).flatten();
+        let cors_due = match (cors.is_empty() || cors_lack.is_some(), exists) {
             (true, _) => false,
             (false, false) => true,
             (false, true) => host.memo(&format!("cors/{bucket}"), || {
@@ -57,7 +73,13 @@ impl Target {
                 host.memo(&memo, || setting_due(host, mapping, exists, endpoint, *name, wanted))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { bucket, exists, cors, cors_due, settings })
+        Ok(Self { bucket, exists, cors, cors_due, cors_lack, settings })
+    }
+
+    /// What was asked for and the target can't have: its name, and why.
+    pub fn lacking(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        let settings = self.settings.iter().filter_map(|due| Some((due.name.name(), due.lacks.as_ref()?)));
+        self.cors_lack.iter().map(|why| (CORS, why)).chain(settings)
     }
 
     pub fn create_key(&self) -> String {

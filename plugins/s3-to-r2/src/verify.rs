@@ -26,7 +26,8 @@ pub fn checks<H: Host>(host: &H, params: &Params, outputs: &Outputs) -> Result<V
         checks.push(seen.check());
         let smallest = seen.smallest.take();
         let rules = rules_of(host, params, mapping)?;
-        if !rules.is_empty() {
+        // What the target can't have is told below.
+        if !rules.is_empty() && host.describe_endpoint(TARGET)?.cors {
             let found = host.bucket_cors(TARGET, &mapping.target)?;
             let name = format!("CORS rules of {}", mapping.target);
             checks.push(

@@ -328,6 +328,62 @@ fn sizes_choose_and_classes_are_mapped_or_kept() {
     assert!(said.iter().any(|(_, line)| line.contains("1 STANDARD, 1 STANDARD_IA")), "{said:?}");
 }
 
+fn endpoint(vendor: &str) -> Endpoint {
+    Endpoint {
+        vendor: vendor.into(),
+        tags: true,
+        versions: true,
+        storage_classes: true,
+        max_object: 5 << 40,
+        max_key: 1024,
+        cors: vendor != "minio",
+        folds_unicode: vendor == "r2",
+    }
+}
+
+#[test]
+fn keys_that_the_target_takes_for_one_are_named_before_anything_is_copied() {
+    let pair = |vendor: &str| {
+        let mut host = MockHost::new().with_bucket(TARGET, "b").with_endpoint(TARGET, endpoint(vendor));
+        for key in ["cafe", "cafe\u{301}", "caf\u{e9}", "273 K", "273 \u{212a}", "na\u{ef}ve"] {
+            host = host.with_object(SOURCE, "b", key, object("x", None, 1));
+        }
+        host
+    };
+    let host = pair("r2");
+    let error = mock::plan::<S3ToR2>(&host, &json!({ "buckets": ["b"] })).unwrap_err();
+    for part in ["2 keys of the source", "b/caf\\u{e9}", "b/273 \\u{212a}", "`exclude`"] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    assert!(mock::apply::<S3ToR2>(&host, &json!({ "buckets": ["b"] })).is_err());
+    assert!(host.object(TARGET, "b", "cafe").is_none(), "nothing was copied");
+    // One of each left out, or another target: they are keys like others.
+    let params = json!({ "buckets": ["b"], "exclude": ["cafe\u{301}", "273 K"] });
+    mock::apply::<S3ToR2>(&pair("r2"), &params).unwrap();
+    mock::apply::<S3ToR2>(&pair("garage"), &json!({ "buckets": ["b"] })).unwrap();
+}
+
+#[test]
+fn cors_rules_that_the_target_cannot_have_are_said_and_not_set() {
+    let host = MockHost::new().with_bucket(TARGET, "b").with_endpoint(TARGET, endpoint("minio")).with_object(
+        SOURCE,
+        "b",
+        "a",
+        object("x", None, 1),
+    );
+    let rule = json!({ "allowed_origins": ["*"], "allowed_methods": ["GET"] });
+    let params = json!({ "buckets": ["b"], "cors": [rule], "check_origins": [] });
+    mock::plan::<S3ToR2>(&host, &params).unwrap();
+    let said = host.logs().into_iter().any(|(_, line)| line.contains("cors of bucket b can't be set"));
+    assert!(said, "{:?}", host.logs());
+    let outputs = mock::apply::<S3ToR2>(&host, &params).unwrap();
+    assert!(host.submitted().iter().all(|one| !matches!(one.request, Request::SetCors { .. })));
+    assert!(!outputs.buckets[0].cors_set && outputs.buckets[0].settings_lacking.contains_key("cors"));
+    let checks = mock::verify::<S3ToR2>(&host, &params, &outputs).unwrap();
+    assert!(failed(&checks).is_empty(), "{checks:?}");
+    assert!(checks.iter().any(|check| check.name == "cors of b"), "{checks:?}");
+}
+
 #[test]
 fn what_the_target_or_the_source_cannot_do_is_said_before_anything_is_copied() {
     let small = Endpoint {
@@ -337,6 +393,8 @@ fn what_the_target_or_the_source_cannot_do_is_said_before_anything_is_copied() {
         storage_classes: false,
         max_object: 8,
         max_key: 6,
+        cors: true,
+        folds_unicode: false,
     };
     let host = MockHost::new()
         .with_bucket(TARGET, "b")

@@ -3,8 +3,8 @@
 use godwit_s3_walk::{Choice, Filter, Mapping, NewName, Rename, check_scope};
 use godwit_sdk::prelude::*;
 
-/// Bytes of one file of a report, unless the recipe says otherwise.
-const FILE_BYTES: u64 = 16 << 20;
+/// Bytes of one file of a report, unless the recipe says otherwise: on its way, a file lies in memory many times over.
+const FILE_BYTES: u64 = 4 << 20;
 /// Bounds of what it may say: a file is put together in the plugin's memory.
 const FILE_BOUNDS: std::ops::RangeInclusive<u64> = (1 << 10)..=(32 << 20);
 
@@ -54,7 +54,7 @@ pub struct Params {
     /// be there yet.
     #[serde(default)]
     pub report_path: Option<String>,
-    /// Bytes of one file at most, 1024 to 33554432; more are written to `s3-verify-2.json` and so on. 16777216 if left
+    /// Bytes of one file at most, 1024 to 33554432; more are written to `s3-verify-2.json` and so on. 4194304 if left
     /// out.
     #[serde(default)]
     pub report_file_bytes: Option<u64>,

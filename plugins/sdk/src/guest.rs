@@ -335,6 +335,8 @@ impl Host for GuestHost {
             storage_classes: found.storage_classes,
             max_object: found.max_object,
             max_key: found.max_key,
+            cors: found.cors,
+            folds_unicode: found.folds_unicode,
         })
     }
 

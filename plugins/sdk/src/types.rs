@@ -306,6 +306,10 @@ pub struct Endpoint {
     pub max_object: u64,
     /// Bytes.
     pub max_key: u32,
+    /// Buckets may have CORS rules of their own.
+    pub cors: bool,
+    /// Keys that differ in their Unicode form alone (NFC, NFD) are one key.
+    pub folds_unicode: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

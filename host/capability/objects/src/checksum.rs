@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crc_fast::{CrcAlgorithm, Digest as Crc};
+use godwit_model::{Error, Result};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +61,21 @@ impl Algorithm {
 pub(crate) struct Checksum {
     pub algorithm: Algorithm,
     pub value: String,
+}
+
+impl Checksum {
+    /// What was read has this one; it has to be what the source tells of the object `label`.
+    pub fn must_be(&self, told: &Self, label: &str) -> Result<()> {
+        if self == told {
+            return Ok(());
+        }
+        let (name, read, told) = (told.algorithm.name(), &self.value, &told.value);
+        Err(Error::failed(format!(
+            "{label}: what was read hasn't the {name} that the source tells ({read}, not {told})"
+        ))
+        .code("Checksum")
+        .hint("start a new run; if it happens again, the object is damaged at the source or on the way"))
+    }
 }
 
 /// Those of the whole object that an answer tells. One made of the parts' checksums (`…-3`) is none of the content's.

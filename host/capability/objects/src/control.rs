@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction, RetryConfig};
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation,
@@ -16,7 +16,6 @@ use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, ChecksumType, CompletedMultipartUpload, CompletedPart,
     CorsConfiguration, CorsRule as SdkCorsRule, CreateBucketConfiguration, StorageClass, TaggingDirective,
 };
-use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use bytes::Bytes;
 use godwit_model::effect::CorsRule;
 use godwit_model::{Error, ErrorKind, Result};
@@ -27,7 +26,6 @@ use tokio::sync::Mutex;
 use crate::endpoint::{Addressing, Endpoint, encode};
 use crate::fault;
 use crate::http::{Http, Patience, Reply, Turn};
-use crate::pace::asks_to_wait;
 use crate::store::{Call, Store, bare, patiently, whole};
 
 /// Which buckets keep versions, once asked.
@@ -44,8 +42,8 @@ pub(crate) fn sdk(endpoint: &Endpoint, http: &Http, patience: Patience) -> aws_s
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .retry_config(RetryConfig::standard().with_max_attempts(4))
-        .retry_classifier(AsksToWait)
+        // `patiently` tries again: one bound for all requests, and one wording of what may pass.
+        .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts(patience.silence));
     let config = match endpoint.anonymous {
         true => config.allow_no_auth(),
@@ -58,23 +56,6 @@ pub(crate) fn sdk(endpoint: &Endpoint, http: &Http, patience: Patience) -> aws_s
         )),
     };
     aws_sdk_s3::Client::from_conf(config.build())
-}
-
-/// By the status, like everything else here: by itself the SDK knows AWS's codes alone, and 429 is none of S3's.
-#[derive(Debug)]
-struct AsksToWait;
-
-impl ClassifyRetry for AsksToWait {
-    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        match context.response() {
-            Some(answer) if asks_to_wait(answer.status().as_u16()) => RetryAction::throttling_error(),
-            _ => RetryAction::NoActionIndicated,
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        "asks to wait"
-    }
 }
 
 fn timeouts(attempt: Duration) -> TimeoutConfig {
@@ -125,6 +106,7 @@ impl Store {
         .await
     }
 
+    /// Once: after a lost answer, only a look tells whose bucket it is.
     pub async fn create_bucket(&self, bucket: &str) -> Result<()> {
         let region = &self.endpoint.region;
         let constraint = (self.endpoint.vendor.location_constraint && region != "us-east-1").then(|| {
@@ -147,53 +129,53 @@ impl Store {
     }
 
     pub async fn delete_bucket(&self, bucket: &str) -> Result<()> {
-        self.sdk
-            .delete_bucket()
-            .bucket(bucket)
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| fault::of_sdk(&self.endpoint, &format!("deletion of bucket {bucket}"), error))
+        patiently(|_| async {
+            let answer = self.sdk.delete_bucket().bucket(bucket).send().await;
+            let doing = format!("deletion of bucket {bucket}");
+            answer.map(|_| ()).map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))
+        })
+        .await
     }
 
     /// The bucket's CORS rules; `None` when it has none.
     pub async fn cors(&self, bucket: &str) -> Result<Option<Vec<NamedCorsRule>>> {
-        let answer = self.sdk.get_bucket_cors().bucket(bucket).send().await;
-        match answer {
+        let doing = format!("CORS rules of bucket {bucket}");
+        let answer = patiently(|_| async {
+            let answer = self.sdk.get_bucket_cors().bucket(bucket).send().await;
+            answer.map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))
+        });
+        match answer.await {
             Ok(answer) => {
                 let rules: Vec<_> = answer.cors_rules().iter().map(from_sdk).collect();
                 Ok((!rules.is_empty()).then_some(rules))
             }
-            Err(error) => {
-                let error = fault::of_sdk(&self.endpoint, &format!("CORS rules of bucket {bucket}"), error);
-                match error.code.as_deref() {
-                    Some("NoSuchCORSConfiguration") => Ok(None),
-                    _ => Err(error),
-                }
-            }
+            Err(error) if error.code.as_deref() == Some("NoSuchCORSConfiguration") => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
     /// Sets all CORS rules of a bucket; none deletes them.
     pub async fn set_cors(&self, bucket: &str, rules: &[NamedCorsRule]) -> Result<()> {
         let doing = format!("setting the CORS rules of bucket {bucket}");
-        if rules.is_empty() {
-            let answer = self.sdk.delete_bucket_cors().bucket(bucket).send().await;
-            return answer.map(|_| ()).map_err(|error| fault::of_sdk(&self.endpoint, &doing, error));
-        }
         let bad = |e: &dyn std::fmt::Display| Error::invalid(format!("{doing}: {e}"));
-        let rules: Vec<SdkCorsRule> =
-            rules.iter().map(to_sdk).collect::<Result<_, _>>().map_err(|e| bad(&e))?;
-        let configuration =
-            CorsConfiguration::builder().set_cors_rules(Some(rules)).build().map_err(|e| bad(&e))?;
-        self.sdk
-            .put_bucket_cors()
-            .bucket(bucket)
-            .cors_configuration(configuration)
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))
+        let configuration = match rules.is_empty() {
+            true => None,
+            false => {
+                let rules: Vec<SdkCorsRule> =
+                    rules.iter().map(to_sdk).collect::<Result<_, _>>().map_err(|e| bad(&e))?;
+                let made = CorsConfiguration::builder().set_cors_rules(Some(rules)).build();
+                Some(made.map_err(|e| bad(&e))?)
+            }
+        };
+        patiently(|_| async {
+            let Some(configuration) = configuration.clone() else {
+                let answer = self.sdk.delete_bucket_cors().bucket(bucket).send().await;
+                return answer.map(|_| ()).map_err(|error| fault::of_sdk(&self.endpoint, &doing, error));
+            };
+            let put = self.sdk.put_bucket_cors().bucket(bucket).cors_configuration(configuration);
+            put.send().await.map(|_| ()).map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))
+        })
+        .await
     }
 
     /// Whether overwritten and deleted objects of the bucket stay as versions. Asked once.
@@ -205,17 +187,16 @@ impl Store {
         if let Some(keeps) = known.get(bucket) {
             return Ok(*keeps);
         }
-        let answer = self.sdk.get_bucket_versioning().bucket(bucket).send().await;
-        let keeps = match answer {
+        let doing = format!("versioning of bucket {bucket}");
+        let answer = patiently(|_| async {
+            let answer = self.sdk.get_bucket_versioning().bucket(bucket).send().await;
+            answer.map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))
+        });
+        let keeps = match answer.await {
             Ok(answer) => answer.status() == Some(&BucketVersioningStatus::Enabled),
-            Err(error) => {
-                let error = fault::of_sdk(&self.endpoint, &format!("versioning of bucket {bucket}"), error);
-                // A store that doesn't know the question, or won't answer it, is taken to keep nothing.
-                if error.is_retryable() {
-                    return Err(error);
-                }
-                false
-            }
+            Err(error) if error.is_retryable() => return Err(error),
+            // A store that doesn't know the question, or won't answer it, is taken to keep nothing.
+            Err(_) => false,
         };
         known.insert(bucket.to_owned(), keeps);
         Ok(keeps)
@@ -230,18 +211,14 @@ impl Store {
     ) -> Result<HashMap<i32, (String, u64)>> {
         let doing = format!("listing of the uploaded parts of {bucket}/{key}");
         let mut parts = HashMap::new();
-        let mut marker = None;
+        let mut marker: Option<String> = None;
         loop {
-            let answer = self
-                .sdk
-                .list_parts()
-                .bucket(bucket)
-                .key(key)
-                .upload_id(upload)
-                .set_part_number_marker(marker.take())
-                .send()
-                .await
-                .map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))?;
+            let answer = patiently(|_| async {
+                let ask = self.sdk.list_parts().bucket(bucket).key(key).upload_id(upload);
+                let answer = ask.set_part_number_marker(marker.clone()).send().await;
+                answer.map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))
+            })
+            .await?;
             for part in answer.parts() {
                 let size = part.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
                 let etag = bare(part.e_tag().unwrap_or_default());
@@ -254,7 +231,8 @@ impl Store {
         }
     }
 
-    /// Joins the parts (number, ETag) of an upload, once; `crc` is the CRC-64/NVME that the object has to have. Returns the version it made, where the bucket keeps versions.
+    /// Joins the parts (number, ETag) of an upload, once, since a second attempt after a lost answer would find no upload;
+    /// `crc` is the CRC-64/NVME that the object has to have. Returns the version it made, where the bucket keeps versions.
     pub async fn complete_upload(
         &self,
         bucket: &str,
@@ -280,8 +258,7 @@ impl Store {
             .set_checksum_type(crc.map(|_| ChecksumType::FullObject))
             .set_if_none_match(if_none.then(|| "*".to_owned()))
             .customize()
-            // A second attempt after a lost answer would find no upload: the caller asks HEAD instead.
-            .config_override(self.long().retry_config(RetryConfig::disabled()))
+            .config_override(self.long())
             .send()
             .await
             .map(|answer| answer.version_id().map(str::to_owned))
@@ -292,10 +269,12 @@ impl Store {
 
     /// Gives up an upload; one that isn't there is given up already.
     pub async fn abort_upload(&self, bucket: &str, key: &str, upload: &str) -> Result<()> {
-        let answer = self.sdk.abort_multipart_upload().bucket(bucket).key(key).upload_id(upload).send().await;
-        match answer.map_err(|error| {
-            fault::of_sdk(&self.endpoint, &format!("giving up an upload of {bucket}/{key}"), error)
-        }) {
+        let doing = format!("giving up an upload of {bucket}/{key}");
+        let answer = patiently(|_| async {
+            let ask = self.sdk.abort_multipart_upload().bucket(bucket).key(key).upload_id(upload);
+            ask.send().await.map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))
+        });
+        match answer.await {
             Err(error) if error.kind == ErrorKind::Missing => Ok(()),
             other => other.map(|_| ()),
         }
@@ -304,24 +283,15 @@ impl Store {
     /// Open multipart uploads of exactly this key. A store that can't list them has none to tell of.
     pub async fn open_uploads(&self, bucket: &str, key: &str) -> Result<Vec<OpenUpload>> {
         let mut found = Vec::new();
-        let mut markers = (None, None);
+        let doing = format!("listing of the open uploads of {bucket}/{key}");
+        let mut markers: (Option<String>, Option<String>) = (None, None);
         loop {
-            let answer = self
-                .sdk
-                .list_multipart_uploads()
-                .bucket(bucket)
-                .prefix(key)
-                .set_key_marker(markers.0.take())
-                .set_upload_id_marker(markers.1.take())
-                .send()
-                .await
-                .map_err(|error| {
-                    fault::of_sdk(
-                        &self.endpoint,
-                        &format!("listing of the open uploads of {bucket}/{key}"),
-                        error,
-                    )
-                });
+            let answer = patiently(|_| async {
+                let ask = self.sdk.list_multipart_uploads().bucket(bucket).prefix(key);
+                let ask = ask.set_key_marker(markers.0.clone()).set_upload_id_marker(markers.1.clone());
+                ask.send().await.map_err(|error| fault::of_sdk(&self.endpoint, &doing, error))
+            })
+            .await;
             let answer = match answer {
                 Err(error) if error.kind == ErrorKind::Missing || fault::is_not_implemented(&error) => {
                     return Ok(found);
@@ -346,7 +316,7 @@ impl Store {
         }
     }
 
-    /// Copies an object within the store, with headers and metadata, and tags where the store has them; `tags` false
+    /// Copies an object within the store, once, with headers and metadata, and tags where the store has them; `tags` false
     /// leaves those behind. Returns ETag and version.
     pub async fn copy_within(
         &self,
@@ -376,7 +346,7 @@ impl Store {
         Ok((etag, answer.version_id().map(str::to_owned)))
     }
 
-    /// Copies a range of an object into a part of an upload, within the store. Returns the part's ETag.
+    /// Copies a range of an object into a part of an upload, once, within the store. Returns the part's ETag.
     pub async fn copy_part_within(
         &self,
         source: (&str, &str),

@@ -166,6 +166,11 @@ pub(crate) fn is_not_implemented(error: &Error) -> bool {
     matches!(error.code.as_deref(), Some("NotImplemented" | "HTTP 501" | "MethodNotAllowed" | "HTTP 405"))
 }
 
+/// Whether another write of the same key stood in the way, at the same moment (S3 API, "Conditional requests").
+pub(crate) fn is_concurrent_write(error: &Error) -> bool {
+    error.code.as_deref() == Some("ConditionalRequestConflict")
+}
+
 /// Whether the store refused something that a request says, as it refuses headers that it doesn't know.
 pub(crate) fn is_refused_argument(error: &Error) -> bool {
     matches!(error.code.as_deref(), Some("InvalidArgument" | "InvalidRequest"))

@@ -50,13 +50,16 @@ pub(crate) struct Patience {
     pub silence: Duration,
     /// While it moves data on its own side: a copy, the joining of parts.
     pub long_work: Duration,
+    /// How long one effect may go on with what comes to nothing (see `patience`).
+    pub effect: Duration,
     /// The slowest uplink that a request's time limit allows for, in bytes a second.
     pub slowest: u64,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { silence: Duration::from_secs(60), long_work: Duration::from_secs(15 * 60), slowest: 32 << 10 }
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        Self { silence: minutes(1), long_work: minutes(15), effect: minutes(5), slowest: 32 << 10 }
     }
 }
 

@@ -21,6 +21,7 @@ mod kept;
 mod listing;
 mod multipart;
 mod pace;
+mod patience;
 mod preflight;
 mod probe;
 mod reads;
@@ -36,7 +37,7 @@ mod vendor;
 mod versions;
 mod xml;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,15 +57,16 @@ use crate::control::BucketState;
 use crate::copy::{Copy, Memory, Sizes};
 use crate::guarded::{Sink, TAKEN};
 use crate::http::Patience;
-use crate::store::Store;
+use crate::store::{Store, patiently};
 
 /// The capability for all connections of kind `s3`.
 pub struct Objects {
     stores: BTreeMap<ConnectionName, Arc<Store>>,
     sizes: Sizes,
     memory: Memory,
-    /// Effects that failed in this process after they may have written something.
-    tried: Mutex<BTreeSet<(RunId, String, EffectKey)>>,
+    patience: Duration,
+    /// Effects that failed in this process after they may have written something; whether they lost all patience.
+    tried: Mutex<BTreeMap<(RunId, String, EffectKey), bool>>,
 }
 
 impl Objects {
@@ -87,15 +89,15 @@ impl Objects {
         Self::with_sizes(connections, sizes, Patience::default())
     }
 
-    /// The same, where an endpoint may be silent for `silence` alone, and for fifteen times as long while it moves data on
-    /// its own side. No uplink is slow.
+    /// The same, where an endpoint may be silent for `silence` alone, for five times as long while it moves data on its own
+    /// side, and for as long in all that one effect tries in vain. No uplink is slow.
     #[doc(hidden)]
     pub fn with_patience(
         connections: Vec<Connection>,
         [held, single, part, max_parts]: [u64; 4],
         silence: Duration,
     ) -> Result<Self> {
-        let patience = Patience { silence, long_work: 15 * silence, slowest: u64::MAX };
+        let patience = Patience { silence, long_work: 5 * silence, effect: 5 * silence, slowest: u64::MAX };
         Self::with_sizes(connections, Self::bounded(held, single, part, max_parts), patience)
     }
 
@@ -111,7 +113,8 @@ impl Objects {
                 Ok((name, Arc::new(Store::new(endpoint, patience)?)))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { stores, memory: Memory::new(&sizes), sizes, tried: Mutex::default() })
+        let memory = Memory::new(&sizes);
+        Ok(Self { stores, memory, sizes, patience: patience.effect, tried: Mutex::default() })
     }
 
     fn store(&self, connection: &ConnectionName) -> Result<&Arc<Store>> {
@@ -185,6 +188,14 @@ impl Objects {
 
     async fn prepare_cors(&self, scope: &StepScope, action: &SetCors) -> Result<Preparation> {
         let store = self.store_of(scope, &action.slot)?;
+        let vendor = store.endpoint.vendor;
+        if !action.rules.is_empty() && vendor.lacks_settings.contains(&"cors") {
+            return Err(Error::failed(format!(
+                "connection `{}`: bucket {}: {} buckets take no CORS rules",
+                store.endpoint.name, action.bucket, vendor.name
+            ))
+            .hint("leave the rules out, and set the server's own list of origins"));
+        }
         let former = match store.cors(&action.bucket).await {
             // The bucket may be one that an earlier effect is yet to make: a bucket that isn't there has no rules.
             Err(error) if error.kind == ErrorKind::Missing => None,
@@ -260,24 +271,61 @@ impl Objects {
     async fn create_bucket(&self, scope: &StepScope, action: &CreateBucket, before: &Json) -> Result<Done> {
         let store = self.store_of(scope, &action.slot)?;
         let absent_before = before.get("exists") == Some(&Json::Bool(false));
-        let created = match store.bucket(&action.bucket).await? {
-            BucketState::Usable => absent_before,
-            BucketState::Forbidden => return Err(reads::forbidden(store, &action.bucket)),
-            BucketState::Absent => match store.create_bucket(&action.bucket).await {
-                Err(error) if error.code.as_deref() == Some("BucketAlreadyOwnedByYou") => absent_before,
-                other => {
-                    other?;
-                    store.sights.made(&action.bucket);
-                    true
-                }
-            },
-        };
+        let created = patiently(|_| async {
+            match store.bucket(&action.bucket).await? {
+                BucketState::Usable => Ok(absent_before),
+                BucketState::Forbidden => Err(reads::forbidden(store, &action.bucket)),
+                BucketState::Absent => match store.create_bucket(&action.bucket).await {
+                    Err(error) if error.code.as_deref() == Some("BucketAlreadyOwnedByYou") => {
+                        Ok(absent_before)
+                    }
+                    other => {
+                        other?;
+                        store.sights.made(&action.bucket);
+                        Ok(true)
+                    }
+                },
+            }
+        })
+        .await?;
         Ok(Done {
             result: json!({ "created": created }),
             evidence: None,
             fingerprint: json!({ "created": created }),
             notes: Vec::new(),
         })
+    }
+
+    async fn act(
+        &self,
+        scope: &StepScope,
+        effect: &Effect,
+        preparation: &Preparation,
+        ledger: &dyn Ledger,
+        maybe_ours: bool,
+    ) -> Result<Done> {
+        match &effect.action {
+            Action::CopyObject(action) => {
+                let copy = Copy {
+                    scope,
+                    action,
+                    from: self.store_of(scope, &action.source.slot)?,
+                    to: self.store_of(scope, &action.sink.slot)?,
+                    ledger,
+                    sizes: &self.sizes,
+                    memory: &self.memory,
+                };
+                copy.run(maybe_ours).await
+            }
+            Action::PutObject(action) => self.put(scope, action, maybe_ours).await,
+            Action::DeleteObject(action) => self.delete(scope, action, maybe_ours).await,
+            Action::CreateBucket(action) => self.create_bucket(scope, action, &preparation.before).await,
+            Action::SetCors(action) => self.set_cors(scope, action).await,
+            Action::CopyVersions(action) => self.copy_versions(scope, action, ledger, maybe_ours).await,
+            Action::SetBucketSetting(action) => self.set_setting(scope, action).await,
+            Action::ProbeBucket(action) => self.probe_bucket(scope, &effect.key, action, maybe_ours).await,
+            _ => Err(not_ours(effect)),
+        }
     }
 
     async fn set_cors(&self, scope: &StepScope, action: &SetCors) -> Result<Done> {
@@ -341,7 +389,7 @@ impl Capability for Objects {
 
     async fn close_step(&self, scope: &StepScope) -> Result<()> {
         let mut tried = self.tried.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        tried.retain(|(run, step, _)| *run != scope.run || step != scope.step.as_str());
+        tried.retain(|(run, step, _), _| *run != scope.run || step != scope.step.as_str());
         Ok(())
     }
 
@@ -369,41 +417,22 @@ impl Capability for Objects {
     ) -> Result<Done> {
         let mark = (scope.run.clone(), scope.step.as_str().to_owned(), effect.key.clone());
         let lock = || self.tried.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut maybe_ours = resumed || lock().contains(&mark);
+        let tried = lock().get(&mark).copied();
+        let mut maybe_ours = resumed || tried.is_some();
         let note = refused(effect);
         if resumed && scope.notes.get(&note).await?.is_some_and(|noted| noted == true) {
             // Taken back first: whatever happens from here on may be this attempt's.
             scope.notes.set(&note, Json::Null).await?;
             maybe_ours = false;
         }
-        let result = match &effect.action {
-            Action::CopyObject(action) => {
-                let copy = Copy {
-                    scope,
-                    action,
-                    from: self.store_of(scope, &action.source.slot)?,
-                    to: self.store_of(scope, &action.sink.slot)?,
-                    ledger,
-                    sizes: &self.sizes,
-                    memory: &self.memory,
-                };
-                copy.run(maybe_ours).await
-            }
-            Action::PutObject(action) => self.put(scope, action, maybe_ours).await,
-            Action::DeleteObject(action) => self.delete(scope, action, maybe_ours).await,
-            Action::CreateBucket(action) => self.create_bucket(scope, action, &preparation.before).await,
-            Action::SetCors(action) => self.set_cors(scope, action).await,
-            Action::CopyVersions(action) => self.copy_versions(scope, action, ledger, maybe_ours).await,
-            Action::SetBucketSetting(action) => self.set_setting(scope, action).await,
-            Action::ProbeBucket(action) => self.probe_bucket(scope, &effect.key, action, maybe_ours).await,
-            _ => Err(not_ours(effect)),
-        };
+        let work = self.act(scope, effect, preparation, ledger, maybe_ours);
+        let (result, spent) = patience::within(self.patience, tried == Some(true), work).await;
         if !maybe_ours && result.as_ref().is_err_and(|error| error.code.as_deref() == Some(TAKEN)) {
             // Else a resume, or undo, would take an object of the same content for this effect's.
             scope.notes.set(&note, Json::Bool(true)).await?;
             lock().remove(&mark);
         } else if result.is_err() {
-            lock().insert(mark);
+            lock().insert(mark, spent);
         } else if maybe_ours {
             lock().remove(&mark);
         }

@@ -31,6 +31,8 @@ impl ObjectReads for Objects {
             storage_classes: vendor.classes.is_none_or(|classes| classes.len() > 1),
             max_object: vendor.max_object,
             max_key: vendor.max_key,
+            cors: !vendor.lacks_settings.contains(&"cors"),
+            folds_unicode: vendor.folds_unicode,
         })
     }
 

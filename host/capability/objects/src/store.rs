@@ -25,13 +25,15 @@ use crate::guarded::Beliefs;
 use crate::http::{Body, Http, Patience, Reply, Turn};
 use crate::kept::Kept;
 use crate::listing::special_class;
+use crate::patience;
 use crate::sights::Sights;
 use crate::sign::{Signed, Signer, UNSIGNED};
 
 /// The SHA-256 of nothing.
 const NO_BODY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const USER_AGENT: &str = concat!("godwit/", env!("CARGO_PKG_VERSION"));
-/// How often one request is tried before its error is handed on; the engine tries the whole effect again.
+/// How often one request is tried before its error is handed on; the engine tries the whole effect again. See also
+/// `patience`.
 const ATTEMPTS: u32 = 5;
 
 /// A connection with its client.
@@ -391,7 +393,7 @@ where
     let mut attempt = 0;
     loop {
         match once(attempt).await {
-            Err(error) if error.is_retryable() && attempt + 1 < ATTEMPTS => {
+            Err(error) if error.is_retryable() && !is_last(attempt) => {
                 tracing::debug!(%error, attempt, "trying again");
                 pause(attempt).await;
                 attempt += 1;
@@ -404,13 +406,14 @@ where
 /// The wait before attempt `attempt + 2`: 100 ms, tripled each time, give or take a half, so that many requests that
 /// failed together don't come back together.
 pub(crate) async fn pause(attempt: u32) {
+    patience::failed();
     let noise = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
     let base = 100 * 3u64.pow(attempt.min(4));
     let wait = base / 2 + u64::from(noise / 1000) % base.max(1);
     tokio::time::sleep(Duration::from_millis(wait)).await;
 }
 
-/// Whether the last attempt of a series has been made.
+/// Whether the last attempt of a series has been made; also where the effect's patience is at its end.
 pub(crate) fn is_last(attempt: u32) -> bool {
-    attempt + 1 >= ATTEMPTS
+    attempt + 1 >= ATTEMPTS || patience::is_spent()
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::Objects;
 use crate::control::NamedCorsRule;
-use crate::store::{Head, Store, patiently};
+use crate::store::{Head, Store};
 
 /// Requests under way at once.
 pub(crate) const AT_ONCE: usize = 16;
@@ -97,7 +97,7 @@ impl Objects {
             Request::DeleteObjects { slot, objects, uploads } => {
                 let store = self.store(&scope.grant(&slot)?.connection)?;
                 for open in &uploads {
-                    patiently(|_| store.abort_upload(&open.bucket, &open.key, &open.id)).await?;
+                    store.abort_upload(&open.bucket, &open.key, &open.id).await?;
                 }
                 let deletions: Vec<_> = objects.iter().map(|target| delete(store, target, discard)).collect();
                 let results: Vec<Result<bool>> =

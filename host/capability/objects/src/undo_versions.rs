@@ -5,7 +5,7 @@ use godwit_model::effect::{Action, CopyVersions, ProbeBucket, SetBucketSetting};
 use godwit_model::{Error, ErrorKind, Json, Result};
 use serde_json::json;
 
-use crate::store::{Store, patiently};
+use crate::store::Store;
 use crate::undo::{OpenOne, Request};
 use crate::{Objects, probe, settings, versions};
 
@@ -136,7 +136,7 @@ impl Objects {
             Request::DeleteVersions { slot, bucket, key, versions, uploads } => {
                 let store = self.store_of(scope, &slot)?;
                 for open in &uploads {
-                    patiently(|_| store.abort_upload(&open.bucket, &open.key, &open.id)).await?;
+                    store.abort_upload(&open.bucket, &open.key, &open.id).await?;
                 }
                 let there = store.versions_of(&bucket, &key).await?;
                 if !discard && there.iter().any(|one| !versions.contains(&one.version)) {

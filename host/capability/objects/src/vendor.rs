@@ -29,7 +29,8 @@ pub(crate) struct Vendor {
     pub versions: bool,
     /// Objects may have tags.
     pub tags: bool,
-    /// Settings of a bucket that it doesn't take, by their names in a query (S3 API), beside versions and tags.
+    /// Settings of a bucket that it doesn't take, by their names in a query (S3 API), CORS rules among them, versions and
+    /// tags apart.
     pub lacks_settings: &'static [&'static str],
     /// The storage classes it takes; `None`: whatever its administrator named so.
     pub classes: Option<&'static [&'static str]>,
@@ -41,6 +42,8 @@ pub(crate) struct Vendor {
     pub max_object: u64,
     /// Bytes of the longest key.
     pub max_key: u32,
+    /// Keys that differ in their Unicode form alone (UAX 15) are one key.
+    pub folds_unicode: bool,
     /// A new bucket wants its region as LocationConstraint, unless it is `us-east-1`.
     pub location_constraint: bool,
     /// Lists `a+b` where encoding was asked for and the key is `a b` (S3 API, ListObjectsV2 `encoding-type`);
@@ -77,13 +80,15 @@ const GENERIC: Vendor = Vendor {
     decodes_gzip: false,
     max_object: 5 * TIB,
     max_key: 1024,
+    folds_unicode: false,
     location_constraint: false,
     plus_is_space: None,
     bucket_hint: GENERIC_BUCKET_HINT,
 };
 
 /// Parts are sent as every row allows: from 5 MiB on, at most 10,000, all but the last of one size (which R2 insists
-/// on). ACLs are never sent: R2, Garage and Backblaze have none of their own, and AWS's newer buckets refuse them.
+/// on), so that no row has to say so. ACLs are never sent: R2 and Garage have none, Backblaze ("S3-compatible API") has
+/// those of buckets alone, and AWS's newer buckets refuse them.
 pub(crate) static VENDORS: &[Vendor] = &[
     Vendor {
         name: "aws",
@@ -130,6 +135,8 @@ pub(crate) static VENDORS: &[Vendor] = &[
         decodes_gzip: true,
         // "Limits": 5 TiB less 5 GiB for an object, 1,024 bytes for a key.
         max_object: 5 * TIB - 5 * GIB,
+        // "Unicode interoperability": the same key in forms C and D is one object, listed as it was last written.
+        folds_unicode: true,
         plus_is_space: Some(true),
         bucket_hint: "create the bucket in the Cloudflare dashboard, or give an API token with `Admin Read & Write`",
         ..GENERIC
@@ -143,6 +150,9 @@ pub(crate) static VENDORS: &[Vendor] = &[
         classes: Some(&["STANDARD", "REDUCED_REDUNDANCY"]),
         // "Strictly consistent read-after-write and list-after-write".
         listing_lags: false,
+        // `cmd/api-router.go`, `rejectedBucketAPIs`: 501 to PutBucketCors. The server has one list of origins for all
+        // buckets. (AIStor, its commercial heir, has rules of buckets: `generic` is the row for it.)
+        lacks_settings: &["cors"],
         // "Thresholds and limits".
         max_object: 50 * TIB,
         plus_is_space: Some(true),
@@ -217,9 +227,9 @@ pub(crate) static VENDORS: &[Vendor] = &[
         name: "wasabi",
         hosts: &[".wasabisys.com"],
         region_after: Some("s3."),
-        // "Wasabi S3 API": one storage class.
+        // "Wasabi S3 API": one storage class. Of conditions, checksums and consistency it says nothing, so that they are
+        // found out, and its listings not relied on.
         classes: Some(&["STANDARD"]),
-        listing_lags: false,
         ..GENERIC
     },
     Vendor {

@@ -15,9 +15,11 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::Objects;
+use crate::checksum::{Algorithm, Checksum, joined};
 use crate::claim::Put;
 use crate::guarded::Sink;
 use crate::kept::Kept;
+use crate::patience;
 use crate::source::{Source, Wanted, is_md5};
 use crate::store::{Store, is_last, patiently, pause};
 
@@ -72,12 +74,14 @@ impl Objects {
             ledger,
             objects: self,
         };
-        let done = copy.run(scope, maybe_ours).await;
-        // What may pass is resumed; what will not would leave parts behind that somebody pays for.
-        if done.as_ref().is_err_and(|error| !error.is_retryable()) {
-            copy.give_up().await?;
+        match copy.run(scope, maybe_ours).await {
+            // What may pass is resumed; what will not would leave parts behind that somebody pays for.
+            Err(error) if !error.is_retryable() => match copy.give_up().await {
+                Ok(()) => Err(error),
+                Err(also) => Err(error.hint(format!("open uploads could not be given up: {also}"))),
+            },
+            other => other,
         }
-        done
     }
 
     /// The sink's versions of the key now.
@@ -177,7 +181,9 @@ impl VersionsCopy<'_> {
 
     async fn finish(&self, index: usize, version: &str) -> Result<()> {
         let index = u32::try_from(index).map_err(|_| Error::host("too many versions"))?;
-        self.ledger.finish_part(index, json!({ "version": version })).await
+        self.ledger.finish_part(index, json!({ "version": version })).await?;
+        patience::arrived();
+        Ok(())
     }
 
     fn source<'a>(&'a self, version: &'a VersionCopy) -> Source<'a> {
@@ -270,15 +276,22 @@ impl VersionsCopy<'_> {
             let head = head.ok_or_else(|| {
                 Error::missing(format!("version {} of {label} is gone since it was listed", version.version))
             })?;
+            // A SHA-256 can't be put together from those of parts.
+            let told = head.checksums.into_iter().find(|told| told.algorithm != Algorithm::Sha256);
             let kept = sink.dressed(head.kept, &source, false).await?;
-            (self.large(&source, &kept).await?, kept)
+            (self.large(&source, &kept, told.as_ref()).await?, kept)
         };
         notes.extend(kept.notes());
         made.ok_or_else(|| no_versions(self.to, bucket))
     }
 
-    /// In parts. A cut-off one is given up and begun anew.
-    async fn large(&self, source: &Source<'_>, kept: &Kept) -> Result<Option<String>> {
+    /// In parts. A cut-off one is given up and begun anew. `told`: the checksum that the source has of it.
+    async fn large(
+        &self,
+        source: &Source<'_>,
+        kept: &Kept,
+        told: Option<&Checksum>,
+    ) -> Result<Option<String>> {
         let (bucket, key) = (&self.action.sink.bucket, &self.action.sink.key);
         let label = self.action.source.label();
         let id = self.to.create_upload(bucket, key, kept, None).await?;
@@ -294,15 +307,21 @@ impl VersionsCopy<'_> {
             let label = format!("a part of {label}");
             let put = Put { store: self.to, bucket, key, label: &label, held: &held };
             let (written, _) = patiently(|_| put.part(id, number, false)).await?;
-            Ok((number, written.etag))
+            let crc = told.and_then(|told| held.crc(told.algorithm)).map(|crc| (crc, held.len()));
+            Ok(((number, written.etag), crc))
         };
         let sends: Vec<_> = (0..count).map(send).collect();
         let mut sending = futures::stream::iter(sends).buffered(PARTS_AT_ONCE);
-        let mut parts = Vec::new();
-        while let Some(part) = sending.next().await {
-            parts.push(Result::<_>::from(part)?);
+        let (mut parts, mut read) = (Vec::new(), Vec::new());
+        while let Some(sent) = sending.next().await {
+            let (part, crc) = Result::<_>::from(sent)?;
+            parts.push(part);
+            read.extend(crc);
         }
         drop(sending);
+        if let (Some(told), Some(sum)) = (told, joined(&read)) {
+            sum.must_be(told, label)?;
+        }
         let made = self.to.complete_upload(bucket, key, id, &parts, None, false).await?;
         self.ledger.set(UPLOAD, Json::Null).await?;
         Ok(made)
@@ -316,7 +335,7 @@ impl VersionsCopy<'_> {
             return Ok(());
         }
         for upload in self.to.open_uploads(bucket, key).await? {
-            patiently(|_| self.to.abort_upload(bucket, key, &upload.id)).await?;
+            self.to.abort_upload(bucket, key, &upload.id).await?;
         }
         self.ledger.set(UPLOAD, Json::Null).await
     }

@@ -67,6 +67,54 @@ async fn a_resumed_copy_sends_only_what_is_missing() {
     assert!(rig.target.open_uploads().is_empty());
 }
 
+/// API reference, CompleteMultipartUpload, `If-None-Match`: on a 409 all parts are to be uploaded again.
+#[tokio::test]
+async fn a_joining_beside_another_write_begins_anew() {
+    let rig = Rig::small_of_vendor("aws").await;
+    rig.source.put("from", "k", bytes(3 << 20), &[]).unwrap();
+    let (effect, ledger) = (rig.copy("k"), MemoryLedger::default());
+    rig.target.inject(Fault::ConcurrentWrite { times: 1 }.on("CompleteMultipartUpload"));
+    let error = rig.perform_with(&effect, &ledger, false).await.unwrap_err();
+    assert!(error.is_retryable() && error.message.contains("from/k"), "{error}");
+    assert!(error.message.contains("begun anew"), "{error}");
+    assert!(rig.target.open_uploads().is_empty(), "its parts would be paid for");
+    let conditional = |request: &godwit_lab::s3::Request| {
+        request.operation == "CompleteMultipartUpload" && request.header("if-none-match") == Some("*")
+    };
+    assert!(rig.target.requests().iter().any(conditional));
+    // As the engine goes on.
+    rig.perform_with(&effect, &ledger, true).await.unwrap();
+    assert!(rig.target.get("into", "k").unwrap().bytes == bytes(3 << 20));
+    assert_eq!((rig.seen("CreateMultipartUpload"), rig.seen("UploadPart")), (2, 24));
+    assert!(rig.target.open_uploads().is_empty());
+
+    // What the other one wrote is not overwritten.
+    rig.source.put("from", "l", bytes(3 << 20), &[]).unwrap();
+    rig.target.inject(Fault::ConcurrentWrite { times: 1 }.on("CompleteMultipartUpload"));
+    let effect = rig.copy("l");
+    rig.perform(&effect).await.unwrap_err();
+    rig.target.put("into", "l", b"another one's".to_vec(), &[]).unwrap();
+    let error = rig.perform(&effect).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+}
+
+#[tokio::test]
+async fn what_a_store_proves_nothing_of_is_said() {
+    // It encrypts by a key of its own service, so that its ETags are no digests, and names no checksums of streams.
+    let encrypts = |builder: godwit_lab::s3::Builder| builder.encrypts();
+    for (made, said) in [(Rig::small().await, false), (Rig::small_onto(encrypts).await, true)] {
+        // Parts of 512 KiB, which exceeds what is held, so that they are streamed.
+        made.source.put("from", "k", bytes(41 * SMALL as usize + 5), &[]).unwrap();
+        let done = made.perform(&made.copy("k")).await.unwrap();
+        let notes: Vec<_> = done.notes.iter().filter(|note| note.contains("only their lengths")).collect();
+        assert_eq!(notes.len(), usize::from(said), "{:?}", done.notes);
+        assert!(
+            notes.iter().all(|note| note.contains("21 of 21 parts") && note.contains("from/k")),
+            "{notes:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_lost_answer_to_the_joining_is_settled_by_head() {
     let rig = Rig::small().await;

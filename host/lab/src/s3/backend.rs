@@ -31,6 +31,7 @@ pub struct Rules {
     pub ignores_conditions: bool,
     /// Of what is written, lengths and digests are kept, and the bytes are zeros.
     pub discards: bool,
+    pub encrypts: bool,
     /// Writes are answered with a version's id though no versions are kept, and ids in requests are ignored (Garage).
     pub claims_versions: bool,
 }

@@ -87,7 +87,7 @@ impl Door {
             Treatment { ignore_conditions: self.rules.ignores_conditions, ..Treatment::default() };
         let (mut cut_request, mut cut_answer, mut truncate, mut lose) = (None, None, None, false);
         let (mut wrong_etag, mut wrong_checksum, mut decode, mut change) = (false, false, false, None);
-        let mut corrupt = false;
+        let (mut corrupt, mut swallow) = (false, false);
         for fault in faults {
             match fault {
                 Fault::Unavailable { .. } => {
@@ -107,6 +107,12 @@ impl Door {
                 Fault::InternalError { .. } => {
                     drain(request.into_body()).await;
                     return Ok(refusal(500, "InternalError", "We encountered an internal error."));
+                }
+                Fault::ConcurrentWrite { .. } => {
+                    drain(request.into_body()).await;
+                    let message =
+                        "A conflicting operation occurred. If using PutObject you can retry the request.";
+                    return Ok(refusal(409, "ConditionalRequestConflict", message));
                 }
                 Fault::HalfOpen { millis, .. } => {
                     drain(request.into_body()).await;
@@ -132,6 +138,7 @@ impl Door {
                 Fault::DecodeGzip => decode = true,
                 Fault::CorruptBody { .. } => corrupt = true,
                 Fault::LoseCompleteAnswer { .. } => lose = true,
+                Fault::SwallowAnswer { .. } => swallow = true,
                 Fault::TruncateBody { after_bytes, .. } => truncate = Some(after_bytes),
                 Fault::ChangeBefore { .. } => self.change(&seen),
                 Fault::ChangeDuring { after_bytes, .. } => change = Some(after_bytes),
@@ -166,8 +173,15 @@ impl Door {
         });
         request.extensions_mut().insert(treatment);
         let mut response = self.service.call(request).await.map_err(|_| Cut)?;
+        if swallow {
+            std::future::pending::<()>().await;
+        }
         if lose || cut_request.is_some() {
             return Err(Cut);
+        }
+        if self.rules.encrypts {
+            let how = HeaderValue::from_static("aws:kms");
+            response.headers_mut().insert("x-amz-server-side-encryption", how);
         }
         if let (true, Some(etag)) = (wrong_etag, response.headers_mut().get_mut(header::ETAG)) {
             *etag = HeaderValue::from_static("\"00000000000000000000000000000bad\"");

@@ -169,6 +169,11 @@ pub enum Fault {
     /// The request is read and never answered. With a time, the connection is closed after it; without one, the other
     /// side hears nothing for as long as it waits. The request has no effect.
     HalfOpen { millis: Option<u64>, times: u32 },
+    /// The operation is performed and nobody hears of it: the connection stays open, and no answer comes.
+    SwallowAnswer { times: u32 },
+    /// 409 ConditionalRequestConflict, as S3 answers a conditional write beside another one of the same key; the request
+    /// has no effect.
+    ConcurrentWrite { times: u32 },
     /// The answer's body ends after so many bytes though its length promised more. Meant for GetObject.
     TruncateBody { after_bytes: u64, times: u32 },
     /// The first byte of the answer's body is another one. Of GetObject.
@@ -231,6 +236,8 @@ impl Fault {
             | Self::RetryAfter { .. }
             | Self::InternalError { .. }
             | Self::HalfOpen { .. }
+            | Self::SwallowAnswer { .. }
+            | Self::ConcurrentWrite { .. }
             | Self::ResetConnection { .. }
             | Self::IgnoreConditions
             | Self::Delay { .. } => &[],
@@ -249,6 +256,8 @@ impl Fault {
             | Self::RetryAfter { times, .. }
             | Self::InternalError { times }
             | Self::HalfOpen { times, .. }
+            | Self::SwallowAnswer { times }
+            | Self::ConcurrentWrite { times }
             | Self::TruncateBody { times, .. }
             | Self::CorruptBody { times }
             | Self::ResetConnection { times, .. }
@@ -267,17 +276,19 @@ impl Fault {
     }
 }
 
-/// A fault and the requests it is meant for: those of one operation, those on one key, or all that it can hit.
+/// A fault and the requests it is meant for: those of one operation, on one key, with one header, or all that it can hit.
 #[derive(Debug, Clone)]
 pub struct Injection {
     fault: Fault,
     operation: Option<&'static str>,
     key: Option<String>,
+    /// A header's name in lower case, and its value.
+    header: Option<(&'static str, String)>,
 }
 
 impl From<Fault> for Injection {
     fn from(fault: Fault) -> Self {
-        Self { fault, operation: None, key: None }
+        Self { fault, operation: None, key: None, header: None }
     }
 }
 
@@ -292,6 +303,12 @@ impl Injection {
         self
     }
 
+    /// Only for requests with this header.
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.header = Some((name, value.into()));
+        self
+    }
+
     fn meets(&self, request: &Request) -> bool {
         let usual = self.fault.usual_operations();
         let operation = match self.operation {
@@ -299,7 +316,8 @@ impl Injection {
             None => usual.is_empty() || usual.contains(&request.operation),
         };
         let page = !self.fault.is_of_next_pages() || request.query.contains("continuation-token=");
-        operation && page && self.key.as_ref().is_none_or(|key| request.key.as_ref() == Some(key))
+        let header = self.header.as_ref().is_none_or(|(name, value)| request.header(name) == Some(value));
+        operation && page && header && self.key.as_ref().is_none_or(|key| request.key.as_ref() == Some(key))
     }
 
     /// Takes one use; `None` when they are used up.

@@ -205,6 +205,8 @@ impl StepHost for MockHost {
             storage_classes: true,
             max_object: 5 << 40,
             max_key: 1024,
+            cors: true,
+            folds_unicode: false,
         })
     }
 

@@ -537,6 +537,8 @@ impl Host for MockHost {
             storage_classes: true,
             max_object: 5 << 40,
             max_key: 1024,
+            cors: true,
+            folds_unicode: false,
         }))
     }
 

@@ -40,6 +40,8 @@ pub enum Way {
     S5cmd,
     /// Planned, copied and verified.
     Godwit,
+    /// Compared, and reported: by the listings, as nothing else is due.
+    Verify,
 }
 
 impl Way {
@@ -48,7 +50,7 @@ impl Way {
         match set {
             Set::Done => &[Self::Rclone, Self::RcloneCheck, Self::Godwit],
             // The peers hold a whole listing in memory: with so many keys, more than there is.
-            Set::Listing => &[Self::Godwit],
+            Set::Listing => &[Self::Godwit, Self::Verify],
             _ => &[Self::Floor, Self::Rclone, Self::S5cmd, Self::Godwit],
         }
     }
@@ -60,6 +62,7 @@ impl Way {
             Self::RcloneCheck => format!("rclone check, {CONNECTIONS} checkers"),
             Self::S5cmd => "s5cmd, down and up".to_owned(),
             Self::Godwit => "godwit run minio-to-r2".to_owned(),
+            Self::Verify => "godwit run, s3-verify with its report".to_owned(),
         }
     }
 
@@ -82,6 +85,7 @@ impl Way {
             Self::RcloneCheck => none(measure(rclone(world, &["check", "--transfers"]))),
             Self::S5cmd => none(s5cmd(world)),
             Self::Godwit => godwit(world),
+            Self::Verify => none(verify(world)),
         }
     }
 }
@@ -147,6 +151,45 @@ fn godwit(world: &World<'_>) -> Result<(Spent, Option<Phases>), String> {
     let spent = measure(godwit.to_run(&["run", "minio-to-r2", "--yes"]))?;
     let phases = Phases::of(&godwit.json(&["report", "last", "--json"]), spent.wall);
     Ok((spent, phases))
+}
+
+fn verify(world: &World<'_>) -> Result<Spent, String> {
+    let connection = |store: &Store| {
+        serde_json::json!({
+            "kind": "s3",
+            "endpoint": store.endpoint,
+            "region": store.region,
+            "access_key_id": store.access_key,
+            "secret_access_key": "${inputs.key}",
+        })
+    };
+    let grant =
+        |connection: &str, access: &str| serde_json::json!({ "connection": connection, "access": access });
+    let recipe = serde_json::json!({
+        "godwit": "1",
+        "name": "verify",
+        "inputs": { "key": { "type": "secret" } },
+        "connections": {
+            "source": connection(world.source),
+            "target": connection(world.target),
+            "reports": { "kind": "dir", "path": "." },
+        },
+        "steps": [{
+            "id": "compare",
+            "plugin": "s3-verify",
+            "grant": {
+                "source": grant("source", "read"),
+                "target": grant("target", "read"),
+                "report": grant("reports", "write"),
+            },
+            "with": { "buckets": [BUCKET] },
+        }],
+    });
+    // Both servers are the lab's, and have one key.
+    let godwit = Godwit::new(&world.programs.godwit.to_string_lossy())
+        .env("GODWIT_INPUT_KEY", &world.source.secret_key);
+    godwit.write("verify.json", recipe.to_string());
+    measure(godwit.to_run(&["run", "verify.json", "--yes"]))
 }
 
 /// Seconds of a run.

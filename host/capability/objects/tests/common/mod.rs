@@ -166,6 +166,12 @@ impl Rig {
         Self::with(|connections| Objects::with_bounds(connections, SMALL, 4 * SMALL, SMALL, 40)).await
     }
 
+    /// The same onto a target with other habits.
+    pub async fn small_onto(habits: impl FnOnce(Builder) -> Builder) -> Self {
+        let make = |connections| Objects::with_bounds(connections, SMALL, 4 * SMALL, SMALL, 40);
+        Self::onto(habits(S3Server::builder()), make).await
+    }
+
     pub async fn with(make: impl FnOnce(Vec<Connection>) -> Result<Objects>) -> Self {
         Self::onto(S3Server::builder(), make).await
     }

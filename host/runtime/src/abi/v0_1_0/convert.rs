@@ -170,6 +170,8 @@ pub(super) fn endpoint(info: capability::EndpointInfo) -> objects::Endpoint {
         storage_classes: info.storage_classes,
         max_object: info.max_object,
         max_key: info.max_key,
+        cors: info.cors,
+        folds_unicode: info.folds_unicode,
     }
 }
 
