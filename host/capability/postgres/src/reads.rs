@@ -15,7 +15,7 @@ use crate::snapshot::Leader;
 use crate::wire::Page;
 
 /// Bytes of a page, unless one row is larger.
-const PAGE: usize = 4 << 20;
+const PAGE: usize = 8 << 20;
 /// Rows of the first request; later ones go by the rows' size.
 const FIRST_ROWS: i32 = 500;
 const MOST_ROWS: usize = 20_000;
