@@ -1,6 +1,8 @@
 //! Properties of the codec: what was written is read again, and nothing that was damaged makes it fall over.
 
-use godwit_pg_archive::{Compressed, Created, Data, Entry, Layout, Section, Toc, Version, read, write};
+use godwit_pg_archive::{
+    Compressed, Created, Data, Entry, Layout, Section, Toc, Version, read, read_with, write,
+};
 use proptest::option::of;
 use proptest::prelude::*;
 
@@ -154,6 +156,21 @@ fn small() -> Toc {
     let mut toc = Toc::new(Version::V1_14, Layout::Directory);
     toc.entries.push(Entry::new(1, "SCHEMA", "app", Section::PreData));
     toc
+}
+
+#[test]
+fn a_text_in_another_encoding_is_the_callers_to_decode() {
+    let mut bytes = write(&small()).expect("it can be written");
+    let at = bytes.windows(3).position(|window| window == b"app").expect("the tag") + 1;
+    bytes[at] = 0xe9;
+    let (toc, length) = read_with(&bytes, |text| {
+        assert_eq!((text.field, text.entry, text.bytes), ("the tag", Some(0), b"a\xe9p".as_slice()));
+        Ok("aép".to_owned())
+    })
+    .expect("it is decoded");
+    assert_eq!((toc.entries[0].tag.as_deref(), length), (Some("aép"), bytes.len()));
+    let fault = read_with(&bytes, |_| Err((1, "is no text".to_owned()))).expect_err("it isn't decoded");
+    assert_eq!(fault.to_string(), format!("the tag at byte {at} is no text (entry 1)"));
 }
 
 #[test]
