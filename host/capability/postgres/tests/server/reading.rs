@@ -60,7 +60,7 @@ async fn queries_see_the_snapshot_page_by_page() {
         assert_eq!(bench.query(&pg, "sink", sql).await.unwrap_err().kind, ErrorKind::Denied, "{sql}");
     }
     assert_eq!(pair.to("SELECT count(*) FROM t"), "1");
-    // The snapshots are gone at once; the rest with the verification that follows.
+    // The snapshots are gone at once; what else is open serves whoever comes next, under its own name.
     pg.close_step(&bench.scope).await.unwrap();
     let ours = "application_name LIKE 'godwit/%' AND datname = current_database()";
     let open = format!("SELECT count(*) FROM pg_stat_activity WHERE {ours} AND xact_start IS NOT NULL");
@@ -71,9 +71,21 @@ async fn queries_see_the_snapshot_page_by_page() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(pair.from(&open), "0");
+    let sessions = format!("SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity WHERE {ours}");
+    let before = pair.from(&sessions);
+    bench.scope.step = "next".into();
     bench.scope.mode = Mode::Verify;
-    pg.close_step(&bench.scope).await.unwrap();
-    assert_eq!(pair.from(&format!("SELECT count(*) FROM pg_stat_activity WHERE {ours}")), "0");
+    let name = "SELECT split_part(current_setting('application_name'), '/', 3) AS step";
+    assert_eq!(bench.query(&pg, "source", name).await.unwrap(), [r#"{"step":"next"}"#]);
+    assert_eq!(pair.from(&sessions), before);
+    drop(pg);
+    for _ in 0..100 {
+        if pair.from(&sessions).is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(pair.from(&sessions), "");
 }
 
 #[tokio::test]
