@@ -179,8 +179,11 @@ impl Server {
             first.enlisted = self.enlist(first.backend)?;
             return Ok(first);
         };
-        let (first, second) = tokio::join!(begin(), begin());
-        let mut first = first?;
+        let (mut first, second) = match tokio::join!(begin(), begin()) {
+            // The server had one to give, and the other one got it.
+            (Err(failure), Ok(second)) if failure.is(TOO_MANY) => (second, Err(failure)),
+            (first, second) => (first?, second),
+        };
         first.pin(config).await?;
         first.enlisted = self.enlist(first.backend)?;
         self.looked.store(true, Ordering::Relaxed);

@@ -71,7 +71,8 @@ async fn queries_see_the_snapshot_page_by_page() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(pair.from(&open), "0");
-    let sessions = format!("SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity WHERE {ours}");
+    let sessions =
+        format!("SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity WHERE {ours}");
     let before = pair.from(&sessions);
     bench.scope.step = "next".into();
     bench.scope.mode = Mode::Verify;
