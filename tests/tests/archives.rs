@@ -140,6 +140,12 @@ impl Bench {
         assert_eq!(database::markers(server, database), "", "a marker is left: {context}");
     }
 
+    /// Undoes a run whatever has changed since; nothing of it is left.
+    fn take_back(&self, run: &str, server: &PgServer, database: &str, context: &str) {
+        self.godwit.ok(&["undo", run, "--yes", "--discard-later-changes", "all", "--env-file", "target.env"]);
+        self.assert_empty(server, database, context);
+    }
+
     fn assert_empty(&self, server: &PgServer, database: &str, context: &str) {
         assert_eq!(database::objects(server, database), Vec::<String>::new(), "{context}");
     }

@@ -234,8 +234,19 @@ pub async fn existing_journal(state: &Path) -> Result<Option<Arc<dyn Journal>>> 
     Ok(SqliteJournal::open_existing(state).await?.map(|journal| Arc::new(journal) as Arc<dyn Journal>))
 }
 
-/// The engine of a prepared recipe.
+/// The engine of a prepared recipe, with nothing open yet.
 pub fn engine(
+    prepared: &Prepared,
+    state: &Path,
+    journal: Arc<dyn Journal>,
+    observer: Arc<dyn Observer>,
+    stop: Stop,
+) -> Result<Engine> {
+    Ok(engine_with(prepared, capabilities(prepared, state)?, journal, observer, stop))
+}
+
+/// The same, with what an earlier engine of this recipe has opened.
+pub fn engine_with(
     prepared: &Prepared,
     capabilities: Capabilities,
     journal: Arc<dyn Journal>,

@@ -24,7 +24,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// Half an hour on two cores.
+    /// An hour on two cores, most of it that of the other ways.
     pub const FULL: Self = Self { rounds: 3, share: 1 };
     /// Some seconds: whether everything can be measured, not what it costs.
     pub const GLANCE: Self = Self { rounds: 1, share: 200 };

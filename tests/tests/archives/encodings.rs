@@ -101,16 +101,7 @@ fn what_a_server_can_convert_is_restored() {
                 let verified = bench.godwit.run(&["verify", &run, "--env-file", "target.env"]);
                 assert_eq!(verified.code, Some(3), "{context}: {verified}");
                 assert!(verified.stdout.contains("public.plain"), "{context}: {verified}");
-                bench.godwit.ok(&[
-                    "undo",
-                    &run,
-                    "--yes",
-                    "--discard-later-changes",
-                    "all",
-                    "--env-file",
-                    "target.env",
-                ]);
-                bench.assert_empty(to, &target, &context);
+                bench.take_back(&run, to, &target, &context);
             }
         }
         // The rows alone, into what is there.
@@ -207,16 +198,7 @@ fn bytes_that_nobody_knows_the_encoding_of_are_taken_where_they_fit() {
         assert_eq!(newest.psql(&raw, bytes).unwrap(), server.psql("ascii", bytes).unwrap(), "{whose}");
         let default = "INSERT INTO raw VALUES (9); SELECT encode(convert_to(t, 'SQL_ASCII'), 'hex') FROM raw WHERE id = 9";
         assert_eq!(newest.psql(&raw, default).unwrap(), "66c3bc6e66", "{whose}");
-        bench.godwit.ok(&[
-            "undo",
-            &run,
-            "--yes",
-            "--discard-later-changes",
-            "all",
-            "--env-file",
-            "target.env",
-        ]);
-        bench.assert_empty(newest, &raw, whose);
+        bench.take_back(&run, newest, &raw, whose);
 
         // As characters of the target, for which é is one byte, and ü two.
         let latin = format!("latin_{whose}");

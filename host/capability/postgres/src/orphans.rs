@@ -6,6 +6,7 @@ use godwit_model::{Result, RunId};
 
 use crate::place::{Place, application_prefix};
 use crate::quote::literal;
+use crate::wire::Wire;
 
 /// How long a resumed run waits for them to end. Whoever is still there then is met by its marker.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,7 +55,7 @@ fn condition(run: &RunId, process: &str) -> String {
     )
 }
 
-async fn count(session: &mut crate::wire::Wire, who: &str) -> Result<u64> {
+async fn count(session: &mut Wire, who: &str) -> Result<u64> {
     let replies = session
         .simple(&format!("SELECT pg_catalog.count(*)::text FROM pg_catalog.pg_stat_activity WHERE {who}"))
         .await?;

@@ -179,6 +179,8 @@ impl Server {
             first.enlisted = self.enlist(first.backend)?;
             return Ok(first);
         };
+        // This permit counts as well by now.
+        self.make_room().await;
         let (mut first, second) = match tokio::join!(begin(), begin()) {
             // The server had one to give, and the other one got it.
             (Err(failure), Ok(second)) if failure.is(TOO_MANY) => (second, Err(failure)),

@@ -47,7 +47,7 @@ pub async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Refused> {
 async fn make_plan(context: &Context, prepared: &Prepared, capabilities: Capabilities) -> Result<Plan> {
     let journal = Arc::new(godwit_journal::MemoryJournal::default());
     let observer = Arc::new(Watcher::for_plan(context.json, context.verbose));
-    let engine = wiring::engine(prepared, capabilities, journal, observer, stop_on_interrupt());
+    let engine = wiring::engine_with(prepared, capabilities, journal, observer, stop_on_interrupt());
     engine.plan().await.map_err(|error| match error.code.as_deref() {
         Some("stopped") => Error::host("stopped while planning; nothing was done").code("stopped"),
         _ => error,
@@ -94,7 +94,7 @@ pub async fn run(context: &Context, args: RunArgs) -> Result<Exit, Refused> {
     };
     let journal = wiring::open_journal(&context.state, &context.hooks).await?;
     let observer = Arc::new(Watcher::new(context.json, context.verbose, args.consent.yes));
-    let engine = wiring::engine(&prepared, capabilities, journal, observer, stop_on_interrupt())
+    let engine = wiring::engine_with(&prepared, capabilities, journal, observer, stop_on_interrupt())
         .accept_irreversible(args.consent.accept_irreversible);
     let end = start(&engine, &prepared, accepted).await?;
     Ok(show_end(context, &end))
@@ -152,14 +152,8 @@ pub async fn resume(context: &Context, args: ResumeArgs) -> Result<Exit, Refused
     let (record, prepared) = again(context, &args.run, &args.inputs).await?;
     let journal = wiring::open_journal(&context.state, &context.hooks).await?;
     let observer = Arc::new(Watcher::new(context.json, context.verbose, args.consent.yes));
-    let engine = wiring::engine(
-        &prepared,
-        wiring::capabilities(&prepared, &context.state)?,
-        journal,
-        observer,
-        stop_on_interrupt(),
-    )
-    .accept_irreversible(args.consent.accept_irreversible);
+    let engine = wiring::engine(&prepared, &context.state, journal, observer, stop_on_interrupt())?
+        .accept_irreversible(args.consent.accept_irreversible);
     let end = match record.kind {
         RunKind::Apply => engine.resume(&wiring::owner()).await?,
         RunKind::Undo => {
@@ -193,13 +187,7 @@ pub async fn verify(context: &Context, args: AgainArgs) -> Result<Exit, Refused>
     let journal =
         wiring::existing_journal(&context.state).await?.ok_or_else(|| no_journal(&context.state))?;
     let observer = Arc::new(Watcher::new(context.json, context.verbose, false));
-    let engine = wiring::engine(
-        &prepared,
-        wiring::capabilities(&prepared, &context.state)?,
-        journal,
-        observer,
-        stop_on_interrupt(),
-    );
+    let engine = wiring::engine(&prepared, &context.state, journal, observer, stop_on_interrupt())?;
     let all = engine.verify().await?;
     let failed = all
         .iter()
@@ -238,13 +226,7 @@ pub async fn undo(context: &Context, args: UndoArgs) -> Result<Exit, Refused> {
     if args.plan {
         let journal =
             wiring::existing_journal(&context.state).await?.ok_or_else(|| no_journal(&context.state))?;
-        let engine = wiring::engine(
-            &prepared,
-            wiring::capabilities(&prepared, &context.state)?,
-            journal,
-            observer,
-            stop,
-        );
+        let engine = wiring::engine(&prepared, &context.state, journal, observer, stop)?;
         let plan = engine.plan_undo().await?;
         if context.json {
             say_json(&plan);
@@ -254,8 +236,7 @@ pub async fn undo(context: &Context, args: UndoArgs) -> Result<Exit, Refused> {
         return Ok(Exit::Done);
     }
     let journal = wiring::open_journal(&context.state, &context.hooks).await?;
-    let engine =
-        wiring::engine(&prepared, wiring::capabilities(&prepared, &context.state)?, journal, observer, stop);
+    let engine = wiring::engine(&prepared, &context.state, journal, observer, stop)?;
     if !args.yes {
         let plan = engine.plan_undo().await?;
         note(render::undo_plan(&plan, Style::stderr()).trim_end());

@@ -193,7 +193,11 @@ impl Exchange {
             return Ok((SCRAM_SHA_256_PLUS, Binding::tls_server_end_point(end_point)));
         }
         if !offered(SCRAM_SHA_256) {
-            return Err("the server offers no SCRAM-SHA-256 without channel binding".to_owned());
+            return Err(
+                "the server offers no SCRAM-SHA-256 without channel binding, and the session can't be bound: that takes TLS, a \
+                 certificate signed with a hash, and no channel_binding=disable"
+                    .to_owned(),
+            );
         }
         Ok((SCRAM_SHA_256, if able { Binding::unrequested() } else { Binding::unsupported() }))
     }
