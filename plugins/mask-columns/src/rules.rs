@@ -210,7 +210,7 @@ fn fit(mask: &Mask, type_name: &str) -> std::result::Result<Mask, String> {
 
 /// A fixed value as the server prints it, for types where that is easily told; another type's is left as it is.
 fn printed(value: &str, type_name: &str) -> std::result::Result<String, String> {
-    let wrong = || format!("`{value}` is no value of type `{type_name}`");
+    let wrong = || format!("`{value}` is no value of type `{type_name}`: give one, or use `null`");
     match type_name {
         "boolean" => match value {
             "t" | "true" => Ok("t".to_owned()),

@@ -93,6 +93,7 @@ pub fn spelled(key: &str) -> String {
         .collect()
 }
 
+/// The same within a run, also where it is resumed: a run keeps to one build of a plugin.
 fn digest(key: &str) -> u64 {
     let mut fold = DefaultHasher::new();
     fold.write(key.as_bytes());
