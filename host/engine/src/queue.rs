@@ -19,12 +19,14 @@ use crate::observer::{Answer, Event, Question};
 use crate::rooms::Rooms;
 use crate::scope::{JournalLedger, Stop};
 use crate::transforms::Transfer;
-use state::{End, Entry, State, check_predecessors};
+use state::{Awaited, End, Entry, State, check_predecessors};
 
 /// How many effects of a step are performed at once at most. Capabilities have budgets of their own below this.
 const WORKERS: usize = 64;
-/// How many effects may be unfinished before `submit` blocks.
+/// How many effects may be unfinished before `submit` blocks, and how few they have to be before it goes on: a guest that
+/// is woken for each place costs more than the effects do.
 const IN_FLIGHT: usize = 4096;
+const ROOM: usize = IN_FLIGHT / 4 * 3;
 /// How long outcomes are gathered where many are due: a guest that is woken for each costs more than they do.
 const GATHERING: Duration = Duration::from_millis(10);
 /// How many preparations are made at once.
@@ -222,15 +224,15 @@ impl Queue {
             }
             state.cancel_orphans();
         }
-        self.changed.notify_waiters();
         self.settle_cancelled().await?;
         self.start_workers();
-        self.wait_while(|state| state.unfinished >= IN_FLIGHT).await
+        let full = self.lock().unfinished >= IN_FLIGHT;
+        if full { self.wait_for(Awaited::Unfinished(ROOM)).await } else { self.check_alive() }
     }
 
     /// At least one outcome, at most `max`; empty when nothing is left.
     pub async fn next(self: &Arc<Self>, max: u32) -> Result<Vec<Outcome>> {
-        self.wait_while(|state| state.outcomes.is_empty() && state.unfinished > 0).await?;
+        self.wait_for(Awaited::Outcome).await?;
         let many = |state: &State| state.unfinished > WORKERS && state.outcomes.len() < max as usize;
         if many(&self.lock()) {
             tokio::time::sleep(GATHERING).await;
@@ -242,7 +244,7 @@ impl Queue {
 
     /// Waits until nothing is unfinished, then says whether the step may go on to be verified.
     pub async fn finish(self: &Arc<Self>) -> Result<()> {
-        self.wait_while(|state| state.unfinished > 0).await?;
+        self.wait_for(Awaited::Unfinished(0)).await?;
         let state = self.lock();
         // Errors that were borne let the others go on; the step fails all the same.
         if let Some(error) = state.failure(None) {
@@ -269,7 +271,7 @@ impl Queue {
     /// The error that a step ends with whose plugin gave up and `said` why. The effects that are under way end first, so
     /// that the journal knows of them.
     pub async fn give_up(self: &Arc<Self>, said: Error) -> Error {
-        let ended = self.wait_while(|state| state.unfinished > 0).await;
+        let ended = self.wait_for(Awaited::Unfinished(0)).await;
         if said.fault == Fault::Host {
             return said;
         }
@@ -375,19 +377,34 @@ impl Queue {
                 next
             };
             let Some((effect, preparation, resumed)) = next else {
-                self.changed.notify_waiters();
+                self.wake();
                 return;
             };
             let result = self.perform(&effect, &preparation, resumed).await;
             if let Ok(done) = &result {
                 self.name(&effect, &preparation, done);
             }
-            if let Err(fatal) = self.end(&effect, result).await {
-                self.lock().fatal.get_or_insert(fatal);
+            // What is done is journalled while the next effect begins. A failure comes first: it may be the last one borne.
+            if result.is_ok() && self.lock().settle_aside(WORKERS) {
+                let queue = Arc::clone(&self);
+                let settled = async move {
+                    queue.settle(&effect, result).await;
+                    queue.lock().settling -= 1;
+                };
+                self.workers.lock().unwrap_or_else(|p| p.into_inner()).spawn(settled);
+            } else {
+                self.settle(&effect, result).await;
             }
-            self.changed.notify_waiters();
-            self.start_workers();
         }
+    }
+
+    /// Ends an effect and lets go on who waits for that.
+    async fn settle(self: &Arc<Self>, effect: &Effect, result: Result<Done>) {
+        if let Err(fatal) = self.end(effect, result).await {
+            self.lock().fatal.get_or_insert(fatal);
+        }
+        self.wake();
+        self.start_workers();
     }
 
     /// Learns the names of a transfer that only its outcome tells.
@@ -507,14 +524,21 @@ impl Queue {
         }
     }
 
-    async fn wait_while(self: &Arc<Self>, blocked: impl Fn(&State) -> bool) -> Result<()> {
+    /// Wakes who waits, if that has come: being woken costs a thread's switch, and most effects' ends are awaited by nobody.
+    fn wake(&self) {
+        if self.lock().has_come() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    async fn wait_for(self: &Arc<Self>, awaited: Awaited) -> Result<()> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             // Registers before the look, so that a change in between isn't lost.
             changed.as_mut().enable();
             self.check_alive()?;
-            if !blocked(&self.lock()) {
+            if self.lock().wait(awaited) {
                 return Ok(());
             }
             tokio::select! {

@@ -20,6 +20,8 @@ pub(crate) struct State {
     /// Asked for and not ended.
     pub unfinished: usize,
     pub running: usize,
+    /// Done, and being journalled while their workers go on.
+    pub settling: usize,
     pub sequence: u64,
     pub errors: u64,
     pub first_error: Option<(EffectKey, Error)>,
@@ -30,6 +32,17 @@ pub(crate) struct State {
     pub unnamed: HashMap<EffectKey, usize>,
     /// Ends the step whatever the guest thinks of it.
     pub fatal: Option<Error>,
+    /// What the guest's call waits for. Left standing where a call was dropped, which only wakes nobody in vain.
+    pub awaited: Option<Awaited>,
+}
+
+/// What a guest's call waits for; a guest makes one call at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// An outcome, or that nothing is left that could have one.
+    Outcome,
+    /// That at most so many effects are unfinished.
+    Unfinished(usize),
 }
 
 pub(crate) struct Entry {
@@ -52,6 +65,32 @@ impl Entry {
 }
 
 impl State {
+    /// Whether this has come. Notes it as what is waited for where it hasn't.
+    pub fn wait(&mut self, awaited: Awaited) -> bool {
+        let over = self.is(awaited);
+        self.awaited = (!over).then_some(awaited);
+        over
+    }
+
+    /// Takes a place among the `most` that are journalled while their workers go on, if there is one.
+    pub fn settle_aside(&mut self, most: usize) -> bool {
+        let free = self.settling < most;
+        self.settling += usize::from(free);
+        free
+    }
+
+    /// Whether somebody waits and has no reason to any more.
+    pub fn has_come(&self) -> bool {
+        self.awaited.is_some_and(|awaited| self.fatal.is_some() || self.is(awaited))
+    }
+
+    fn is(&self, awaited: Awaited) -> bool {
+        match awaited {
+            Awaited::Outcome => !self.outcomes.is_empty() || self.unfinished == 0,
+            Awaited::Unfinished(most) => self.unfinished <= most,
+        }
+    }
+
     pub fn note(&mut self, key: EffectKey, transfer: Option<Transfer>) {
         let Some(transfer) = transfer else { return };
         if !transfer.is_named() {

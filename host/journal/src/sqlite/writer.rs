@@ -1,22 +1,29 @@
 //! The one writer of a process: takes what is queued, commits it in one transaction, then answers everybody.
 //!
 //! While a commit waits for the disk the next group gathers by itself, so that the number of syncs follows the disk's
-//! speed and not the number of writes.
+//! speed and not the number of writes. Where the disk is faster than that, a commit still begins no sooner than `PERIOD`
+//! after the last one while many write: each costs some twenty switches between threads.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use godwit_model::{Error, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::fault::{Doing, from_sqlx, spoils_group};
 use super::write::{Answer, Refusal, Tables, Write};
 
 /// Writes per commit at most.
 const GROUP: usize = 4096;
+
+/// From the beginning of one commit to that of the next at least, while `MANY` writes or more come in that time.
+const PERIOD: Duration = Duration::from_millis(10);
+const MANY: usize = 4;
 
 /// A write with the place where its answer goes.
 #[derive(Debug)]
@@ -72,7 +79,17 @@ struct Writer {
 impl Writer {
     async fn run(mut self, mut queued: mpsc::Receiver<Request>) {
         let mut group = Vec::with_capacity(GROUP);
+        let mut next = Instant::now();
         while queued.recv_many(&mut group, GROUP).await > 0 {
+            if Instant::now() < next {
+                tokio::time::sleep_until(next).await;
+                while group.len() < GROUP
+                    && let Ok(request) = queued.try_recv()
+                {
+                    group.push(request);
+                }
+            }
+            next = Instant::now() + if group.len() < MANY { Duration::ZERO } else { PERIOD };
             let (writes, answers): (Vec<_>, Vec<_>) =
                 group.drain(..).map(|request| (request.write, request.answer)).unzip();
             for (answer, to) in self.commit(&writes).await.into_iter().zip(answers) {
