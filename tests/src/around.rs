@@ -67,7 +67,7 @@ journal! {
         fn finish_part(run: &RunId, step: &StepId, key: &EffectKey, index: u32, outcome: &Json) -> ();
         fn reset_parts(run: &RunId, step: &StepId, key: &EffectKey) -> ();
         fn set_note(run: &RunId, step: &StepId, key: Option<&EffectKey>, name: &str, value: &Json) -> ();
-        fn plan_undo(undo_run: &RunId, actions: &[UndoRecord]) -> ();
+        fn plan_undo(undo_run: &RunId, actions: Vec<UndoRecord>) -> ();
         fn finish_undo(undo_run: &RunId, step: &StepId, key: &EffectKey, result: &Json) -> ();
     }
     reads {
@@ -76,7 +76,9 @@ journal! {
         fn steps(run: &RunId) -> Vec<StepRecord>;
         fn kept_memo(run: &RunId, step: &StepId, key: &str) -> Option<Json>;
         fn memos(run: &RunId, step: &StepId) -> Vec<(String, Json)>;
-        fn effects(run: &RunId, step: &StepId) -> Vec<EffectRecord>;
+        fn effects_before(run: &RunId, step: &StepId, before: Option<u64>, limit: u32) -> Vec<EffectRecord>;
+        fn effects_of(run: &RunId, step: &StepId, keys: &[EffectKey]) -> Vec<EffectRecord>;
+        fn effect_count(run: &RunId, step: &StepId) -> u64;
         fn effect(run: &RunId, step: &StepId, key: &EffectKey) -> Option<EffectRecord>;
         fn effects_from(run: &RunId, step: &StepId, from: &EffectKey, limit: u32) -> Vec<EffectRecord>;
         fn parts(run: &RunId, step: &StepId, key: &EffectKey) -> Vec<Part>;

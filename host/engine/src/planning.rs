@@ -226,7 +226,8 @@ impl Engine {
         );
         self.each_capability(step, |capability| {
             let scope = scope.clone();
-            async move { capability.open_step(&scope, &[]).await.map(|_| ()) }
+            // A plan comes before everything.
+            async move { capability.open_step(&scope, &[].as_slice()).await.map(|_| ()) }
         })
         .await?;
         let session = Session::new(

@@ -3,14 +3,14 @@
 
 mod state;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use godwit_model::capability::StepScope;
 use godwit_model::effect::{Action, Done, Effect, Estimate, Outcome, Preparation};
-use godwit_model::journal::{EffectRecord, EffectStatus, Intent, Journal};
+use godwit_model::journal::{EFFECTS_AT_ONCE, EffectRecord, EffectStatus, Intent, Journal};
 use godwit_model::{Digest, EffectKey, Error, Fault, Result, StepId};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -19,7 +19,7 @@ use crate::observer::{Answer, Event, Question};
 use crate::rooms::Rooms;
 use crate::scope::{JournalLedger, Stop};
 use crate::transforms::Transfer;
-use state::{Awaited, End, Entry, State, check_predecessors};
+use state::{Awaited, End, State, check_predecessors};
 
 /// How many effects of a step are performed at once at most. Capabilities have budgets of their own below this.
 const WORKERS: usize = 64;
@@ -67,23 +67,23 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub fn new(
+    pub async fn new(
         rooms: Rooms,
         scope: StepScope,
         policy: Policy,
         stop: Stop,
         consent: Consent,
-        known: Vec<EffectRecord>,
         redo: Vec<EffectKey>,
-    ) -> Arc<Self> {
-        let sequence = known.iter().map(|record| record.sequence + 1).max().unwrap_or(0);
+    ) -> Result<Arc<Self>> {
+        let (run, step) = (&scope.run, &scope.step);
+        let last = rooms.journal.effects_before(run, step, None, 1).await?.pop();
         let state = State {
-            known: known.into_iter().map(|record| (record.effect.key.clone(), record)).collect(),
+            known: rooms.journal.effect_count(run, step).await?,
             redo: redo.into_iter().collect(),
-            sequence,
+            sequence: last.map_or(0, |last| last.sequence + 1),
             ..State::default()
         };
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             rooms,
             scope,
             policy,
@@ -92,12 +92,13 @@ impl Queue {
             state: Mutex::new(state),
             changed: Notify::new(),
             workers: Mutex::new(JoinSet::new()),
-        })
+        }))
     }
 
     /// Journals the new intents of a batch in one commit, then queues it. An error ends the step.
     pub async fn submit(self: &Arc<Self>, batch: Vec<Effect>) -> Result<()> {
         self.check_alive()?;
+        let known = self.known(&batch).await?;
         let mut fresh = Vec::new();
         let mut answered = Vec::new();
         let mut again = Vec::new();
@@ -105,7 +106,7 @@ impl Queue {
             let mut state = self.lock();
             let mut in_batch: HashSet<EffectKey> = HashSet::new();
             for effect in batch {
-                if state.asked.contains_key(&effect.key) || !in_batch.insert(effect.key.clone()) {
+                if state.is_asked(&effect.key) || !in_batch.insert(effect.key.clone()) {
                     return Err(Error::conflict(format!(
                         "the plugin asked twice for an effect with key `{}`",
                         effect.key
@@ -115,7 +116,7 @@ impl Queue {
                 }
                 let request = effect.request_digest();
                 let sequence = state.sequence;
-                match state.known.get(&effect.key) {
+                match known.get(&effect.key) {
                     Some(record) if record.request != request => {
                         return Err(other_request(&self.scope.step, record, &effect));
                     }
@@ -138,6 +139,7 @@ impl Queue {
                             _ => again.push((effect, record.preparation.clone(), record.status.clone())),
                         }
                         state.note(key, transfer);
+                        state.met += 1;
                     }
                     None => {
                         state.sequence += 1;
@@ -180,8 +182,7 @@ impl Queue {
                         .await?;
                 }
                 EffectStatus::Failed { .. } | EffectStatus::Cancelled { .. } => {
-                    let state = self.lock();
-                    if let Some(record) = state.known.get(&effect.key) {
+                    if let Some(record) = known.get(&effect.key) {
                         intents.push(Intent {
                             effect: effect.clone(),
                             request: record.request.clone(),
@@ -201,7 +202,7 @@ impl Queue {
             for (effect, done) in answered {
                 self.tell(&effect, None, true);
                 let key = effect.key.clone();
-                state.asked.insert(key.clone(), Entry::ended(End::Done));
+                state.done.insert(&key);
                 self.rooms.observer.event(Event::EffectDone {
                     step: self.scope.step.clone(),
                     key: key.clone(),
@@ -245,27 +246,47 @@ impl Queue {
     /// Waits until nothing is unfinished, then says whether the step may go on to be verified.
     pub async fn finish(self: &Arc<Self>) -> Result<()> {
         self.wait_for(Awaited::Unfinished(0)).await?;
-        let state = self.lock();
+        let failure = self.lock().failure(None);
         // Errors that were borne let the others go on; the step fails all the same.
-        if let Some(error) = state.failure(None) {
+        if let Some(error) = failure {
             return Err(error);
         }
-        let forgotten: Vec<&EffectKey> = {
-            let mut keys: Vec<&EffectRecord> =
-                state.known.values().filter(|record| !state.asked.contains_key(&record.effect.key)).collect();
-            keys.sort_by_key(|record| record.sequence);
-            keys.into_iter().map(|record| &record.effect.key).collect()
-        };
-        if let Some(first) = forgotten.first() {
-            return Err(Error::conflict(format!(
-                "step `{}` asked for {} effect(s) in an earlier attempt that it doesn't ask for now, the first of them `{first}`",
-                self.scope.step,
-                forgotten.len()
-            ))
-            .fault(Fault::Plugin)
-            .hint("its decisions changed in between; undo the run and start anew, or ask the plugin's author to keep them by `memo`"));
+        let Some((count, first)) = self.forgotten().await? else { return Ok(()) };
+        Err(Error::conflict(format!(
+            "step `{}` asked for {count} effect(s) in an earlier attempt that it doesn't ask for now, the first of them `{first}`",
+            self.scope.step,
+        ))
+        .fault(Fault::Plugin)
+        .hint("its decisions changed in between; undo the run and start anew, or ask the plugin's author to keep them by `memo`"))
+    }
+
+    /// How many effects the journal knows that the guest hasn't asked for in this attempt, and the first of them.
+    async fn forgotten(&self) -> Result<Option<(usize, EffectKey)>> {
+        if self.lock().met_all() {
+            return Ok(None);
         }
-        Ok(())
+        let (mut count, mut first, mut before) = (0, None, None);
+        loop {
+            let (run, step) = (&self.scope.run, &self.scope.step);
+            let page = self.journal().effects_before(run, step, before, EFFECTS_AT_ONCE).await?;
+            let Some(last) = page.last() else { return Ok(first.map(|first| (count, first))) };
+            before = Some(last.sequence);
+            let state = self.lock();
+            for record in page.into_iter().filter(|record| !state.is_asked(&record.effect.key)) {
+                count += 1;
+                first = Some(record.effect.key);
+            }
+        }
+    }
+
+    /// What the journal knew of the effects of a batch when the step began.
+    async fn known(&self, batch: &[Effect]) -> Result<HashMap<EffectKey, EffectRecord>> {
+        if self.lock().known == 0 {
+            return Ok(HashMap::new());
+        }
+        let keys: Vec<EffectKey> = batch.iter().map(|effect| effect.key.clone()).collect();
+        let records = self.journal().effects_of(&self.scope.run, &self.scope.step, &keys).await?;
+        Ok(records.into_iter().map(|record| (record.effect.key.clone(), record)).collect())
     }
 
     /// The error that a step ends with whose plugin gave up and `said` why. The effects that are under way end first, so

@@ -2,7 +2,7 @@
 
 use godwit_model::check::Check;
 use godwit_model::effect::{Class, Evidence};
-use godwit_model::journal::{EffectStatus, Journal, RunKind, RunStatus, StepStatus};
+use godwit_model::journal::{EFFECTS_AT_ONCE, EffectStatus, Journal, RunKind, RunStatus, StepStatus};
 use godwit_model::{Digest, EffectKey, Error, Json, Result, RunId, StepId};
 use serde::Serialize;
 
@@ -79,9 +79,8 @@ impl Report {
         })?;
         let mut steps = Vec::new();
         for step in journal.steps(run).await? {
-            let effects = journal.effects(run, &step.step).await?;
             steps.push(StepReport {
-                effects: effects.into_iter().map(effect_report).collect(),
+                effects: effects_of(journal, run, &step.step).await?,
                 step: step.step,
                 plugin: step.plugin,
                 plugin_digest: step.plugin_digest,
@@ -120,6 +119,20 @@ impl Report {
             steps,
             undone,
         })
+    }
+}
+
+/// In the order of submission; never more than a page of whole records at once.
+async fn effects_of(journal: &dyn Journal, run: &RunId, step: &StepId) -> Result<Vec<EffectReport>> {
+    let (mut reports, mut before) = (Vec::new(), None);
+    loop {
+        let page = journal.effects_before(run, step, before, EFFECTS_AT_ONCE).await?;
+        let Some(last) = page.last() else {
+            reports.reverse();
+            return Ok(reports);
+        };
+        before = Some(last.sequence);
+        reports.extend(page.into_iter().map(effect_report));
     }
 }
 

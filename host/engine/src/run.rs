@@ -5,12 +5,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use godwit_model::capability::{Capability, Notes, Overlay, Performed, StepScope, Transforms};
+use godwit_model::capability::{Capability, Notes, Overlay, StepScope, Transforms};
 use godwit_model::check::{Check, Verdict};
 use godwit_model::effect::CapabilityName;
-use godwit_model::journal::{
-    Accepted, EffectRecord, EffectStatus, RunKind, RunRecord, RunStatus, StepRecord, StepStatus,
-};
+use godwit_model::journal::{Accepted, RunKind, RunRecord, RunStatus, StepRecord, StepStatus};
 use godwit_model::plugin::{Access, Mode, Plugin};
 use godwit_model::{Digest, EffectKey, Error, Fault, Json, Result, RunId, StepId};
 use godwit_recipe::{Checked, EvalError, OnFailure, Outputs, Step};
@@ -18,7 +16,7 @@ use godwit_recipe::{Checked, EvalError, OnFailure, Outputs, Step};
 use crate::observer::{Answer, Event, Question};
 use crate::queue::{Consent, Policy, Queue};
 use crate::rooms::{Rooms, capability_of};
-use crate::scope::{JournalLedger, NoOverlay, ObserverProgress, Stop};
+use crate::scope::{JournalHistory, JournalLedger, NoOverlay, ObserverProgress, Stop};
 use crate::session::{Backing, Session};
 use crate::transforms::StepTransforms;
 use godwit_model::clock::now;
@@ -459,12 +457,9 @@ impl Engine {
             Arc::clone(&transforms) as _,
             Arc::new(NoOverlay),
         );
-        let known = self.rooms.journal.effects(run, &step.id).await?;
         let mut redo = Vec::new();
         for (name, capability) in self.capabilities_of(step) {
-            let of: Vec<Performed> =
-                known.iter().filter(|r| r.effect.action.capability() == name).map(performed).collect();
-            redo.extend(capability.open_step(&scope, &of).await?);
+            redo.extend(capability.open_step(&scope, &self.history(run, &step.id, name)).await?);
         }
         let queue = Queue::new(
             self.rooms.clone(),
@@ -479,9 +474,9 @@ impl Engine {
             },
             self.stop.clone(),
             Consent { accepted, all: self.accept_all },
-            known,
             redo,
-        );
+        )
+        .await?;
         let session = Session::new(
             self.rooms.clone(),
             scope.clone(),
@@ -612,6 +607,16 @@ impl Engine {
         }
     }
 
+    /// The effects of a step that are a capability's, as the journal has them.
+    pub(crate) fn history(&self, run: &RunId, step: &StepId, capability: CapabilityName) -> JournalHistory {
+        JournalHistory {
+            journal: Arc::clone(&self.rooms.journal),
+            run: run.clone(),
+            step: step.clone(),
+            capability,
+        }
+    }
+
     /// The capabilities that a step's grants name, each once.
     pub(crate) fn capabilities_of(&self, step: &Step) -> Vec<(CapabilityName, Arc<dyn Capability>)> {
         let names: BTreeSet<CapabilityName> =
@@ -667,18 +672,6 @@ impl Engine {
             .get(&step.plugin)
             .map(|info| info.digest.clone())
             .unwrap_or_else(|| Digest::of(step.plugin.as_bytes()))
-    }
-}
-
-pub(crate) fn performed(record: &EffectRecord) -> Performed {
-    Performed {
-        effect: record.effect.clone(),
-        preparation: record.preparation.clone(),
-        done: match &record.status {
-            EffectStatus::Done { done } => Some(done.clone()),
-            _ => None,
-        },
-        sequence: record.sequence,
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use godwit_model::capability::{Ledger, Notes, Part, Progress};
-use godwit_model::journal::Journal;
+use godwit_model::capability::{History, Ledger, Notes, Part, Performed, Progress};
+use godwit_model::effect::CapabilityName;
+use godwit_model::journal::{EFFECTS_AT_ONCE, EffectRecord, EffectStatus, Journal};
 use godwit_model::plugin::Level;
 use godwit_model::{EffectKey, Error, Json, Result, RunId, StepId};
 use tokio::sync::Notify;
@@ -92,6 +93,46 @@ impl Ledger for JournalLedger {
 
     async fn reset_parts(&self) -> Result<()> {
         self.journal.reset_parts(&self.run, &self.step, self.key()?).await
+    }
+}
+
+/// The effects of a step that are one capability's, by pages of the journal.
+pub(crate) struct JournalHistory {
+    pub journal: Arc<dyn Journal>,
+    pub run: RunId,
+    pub step: StepId,
+    pub capability: CapabilityName,
+}
+
+#[async_trait]
+impl History for JournalHistory {
+    async fn before(&self, mut before: Option<u64>) -> Result<Vec<Performed>> {
+        loop {
+            let page = self.journal.effects_before(&self.run, &self.step, before, EFFECTS_AT_ONCE).await?;
+            let Some(last) = page.last() else { return Ok(Vec::new()) };
+            before = Some(last.sequence);
+            let own: Vec<Performed> = page
+                .into_iter()
+                .filter(|record| record.effect.action.capability() == self.capability)
+                .map(performed)
+                .collect();
+            if !own.is_empty() {
+                return Ok(own);
+            }
+        }
+    }
+}
+
+/// An effect as capabilities know it.
+pub(crate) fn performed(record: EffectRecord) -> Performed {
+    Performed {
+        done: match record.status {
+            EffectStatus::Done { done } => Some(done),
+            _ => None,
+        },
+        effect: record.effect,
+        preparation: record.preparation,
+        sequence: record.sequence,
     }
 }
 

@@ -12,7 +12,6 @@ use godwit_model::capability::{
     Performed, PlannedFile, Preflight, PreflightAsk, PresignedGet, SettingState, StepScope, VersionListing,
 };
 use godwit_model::effect::{Action, Block, BucketSetting, Effect, Evidence, Outcome};
-use godwit_model::journal::{EffectRecord, EffectStatus};
 use godwit_model::plugin::{
     Access, ConnectionKind, Grant, HostError, HostResult, Level, Limits, Mode, Question, StepHost,
 };
@@ -22,7 +21,7 @@ use crate::observer::Event;
 use crate::planning::PlannedStep;
 use crate::queue::Queue;
 use crate::rooms::Rooms;
-use crate::scope::Stop;
+use crate::scope::{Stop, performed};
 use crate::world::{self, PlannedWorld, normal_path};
 
 /// How many sinks are read at once at most. Capabilities have budgets of their own below this.
@@ -164,18 +163,6 @@ impl Ahead {
         let in_order = self.last.as_ref().is_some_and(|last| last < key);
         self.count = if in_order { (self.count * 2).clamp(1, Self::MOST) } else { 1 };
         self.count
-    }
-}
-
-fn performed(record: EffectRecord) -> Performed {
-    Performed {
-        done: match record.status {
-            EffectStatus::Done { done } => Some(done),
-            _ => None,
-        },
-        effect: record.effect,
-        preparation: record.preparation,
-        sequence: record.sequence,
     }
 }
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use godwit_model::capability::{Performed, StepScope, UndoAction};
+use godwit_model::capability::{History as _, StepScope, UndoAction};
 use godwit_model::journal::{Accepted, RunKind, RunRecord, RunStatus, StepStatus, UndoRecord};
 use godwit_model::plugin::{Access, Mode};
 use godwit_model::{Digest, EffectKey, Error, Json, Result, RunId, StepId};
 use serde::{Deserialize, Serialize};
 
 use crate::observer::Event;
-use crate::run::{Engine, RunEnd, performed};
+use crate::run::{Engine, RunEnd};
 use crate::scope::{JournalLedger, NoOverlay, Stop};
 use crate::transforms::StepTransforms;
 use godwit_model::clock::now;
@@ -114,20 +114,19 @@ impl Engine {
         let mut steps = Vec::new();
         let records = self.rooms.journal.steps(&self.checked.run).await?;
         for step in self.checked.steps.iter().rev() {
-            let known = self.rooms.journal.effects(&self.checked.run, &step.id).await?;
+            let run = &self.checked.run;
             let begun = records.iter().any(|record| {
                 record.step == step.id && !matches!(record.status, StepStatus::Waiting | StepStatus::Skipped)
             });
-            if !begun || known.is_empty() {
+            if !begun || self.rooms.journal.effect_count(run, &step.id).await? == 0 {
                 continue;
             }
-            let scope = self.undo_scope(&self.checked.run, &step.id)?;
+            let scope = self.undo_scope(run, &step.id)?;
             let mut actions = Vec::new();
             for (name, capability) in self.capabilities_of(step) {
-                let of: Vec<Performed> =
-                    known.iter().filter(|r| r.effect.action.capability() == name).map(performed).collect();
-                if !of.is_empty() {
-                    actions.extend(capability.plan_undo(&scope, &of).await?);
+                let history = self.history(run, &step.id, name);
+                if !history.before(None).await?.is_empty() {
+                    actions.extend(capability.plan_undo(&scope, &history).await?);
                 }
             }
             self.each_capability(step, |capability| {
@@ -178,7 +177,7 @@ impl Engine {
             owner: options.owner.clone(),
         };
         self.rooms.journal.insert_run(&record).await?;
-        self.rooms.journal.plan_undo(&id, &actions_of(plan)).await?;
+        self.rooms.journal.plan_undo(&id, actions_of(plan)).await?;
         self.perform_undo(&record, &options.discard_later_changes).await
     }
 
@@ -204,7 +203,7 @@ impl Engine {
                 owner: owner.to_owned(),
             };
             plan.refuse(&options)?;
-            self.rooms.journal.plan_undo(undo, &actions_of(plan)).await?;
+            self.rooms.journal.plan_undo(undo, actions_of(plan)).await?;
         }
         self.perform_undo(&record, discard).await
     }

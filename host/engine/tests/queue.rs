@@ -10,8 +10,8 @@ use godwit_engine::{
 };
 use godwit_journal::MemoryJournal;
 use godwit_model::capability::{
-    ArchiveReads, Bucketed, Capability, Comparison, Cursor, EndpointInfo, FileReads, FileStat, Ledger,
-    Listing, ObjectHead, ObjectInfo, ObjectPair, ObjectReads, Performed, PostgresReads, Preflight,
+    ArchiveReads, Bucketed, Capability, Comparison, Cursor, EndpointInfo, FileReads, FileStat, History,
+    Ledger, Listing, ObjectHead, ObjectInfo, ObjectPair, ObjectReads, Performed, PostgresReads, Preflight,
     PreflightAsk, PresignedGet, SettingState, StepScope, UndoAction, VersionListing,
 };
 use godwit_model::check::Check;
@@ -252,7 +252,7 @@ impl Capability for Counting {
         Ok(format!("dir:{}", grant.connection))
     }
 
-    async fn open_step(&self, _: &StepScope, _: &[Performed]) -> Result<Vec<EffectKey>> {
+    async fn open_step(&self, _: &StepScope, _: &dyn History) -> Result<Vec<EffectKey>> {
         Ok(Vec::new())
     }
 
@@ -310,7 +310,7 @@ impl Capability for Counting {
         Err(Error::missing("nothing to observe"))
     }
 
-    async fn plan_undo(&self, _: &StepScope, _: &[Performed]) -> Result<Vec<UndoAction>> {
+    async fn plan_undo(&self, _: &StepScope, _: &dyn History) -> Result<Vec<UndoAction>> {
         Ok(Vec::new())
     }
 

@@ -308,6 +308,22 @@ async fn effects_come_back_whole_in_order(journal: &dyn Journal) {
             assert_same(&one.as_ref(), &Some(record));
         }
     }
+    let order: Vec<(u64, EffectKey)> =
+        records.iter().rev().map(|record| (record.sequence, record.effect.key.clone())).collect();
+    for (before, limit, expected) in
+        [(None, 9, &order[..]), (None, 2, &order[..2]), (Some(order[0].0), 1, &order[1..2])]
+    {
+        let page = journal.effects_before(&run, &step, before, limit).await.expect("read");
+        let found: Vec<_> = page.iter().map(|record| (record.sequence, record.effect.key.clone())).collect();
+        assert_eq!(found, expected, "{limit} before {before:?}");
+    }
+    assert!(journal.effects_before(&run, &step, Some(order[2].0), 1).await.expect("read").is_empty());
+    assert_eq!(journal.effect_count(&run, &step).await.expect("read"), 3);
+    let asked = [keys[2].clone(), "nobody's".into(), keys[0].clone()];
+    let found = journal.effects_of(&run, &step, &asked).await.expect("read");
+    let mut found: Vec<EffectKey> = found.into_iter().map(|record| record.effect.key).collect();
+    found.sort();
+    assert_eq!(found, [keys[0].clone(), keys[2].clone()]);
     let between = format!("{}0", keys[0]).as_str().into();
     let page = journal.effects_from(&run, &step, &between, 1).await.expect("read");
     assert_eq!(page[0].effect.key, keys[1], "a key that isn't there");
@@ -470,15 +486,15 @@ async fn an_undo_has_one_plan(journal: &dyn Journal) {
     let (run, _) = begin(journal, "undo").await;
     let plan = [an_undo("b", "x", 1), an_undo("a", "x", 0), an_undo("b", "y", 2)];
     assert_refused(
-        journal.plan_undo(&run, &[plan[0].clone(), plan[0].clone()]).await,
+        journal.plan_undo(&run, vec![plan[0].clone(), plan[0].clone()]).await,
         ErrorKind::Conflict,
         &["`x`"],
     );
     assert!(journal.undo_actions(&run).await.expect("read").is_empty());
-    journal.plan_undo(&run, &plan).await.expect("plan");
+    journal.plan_undo(&run, plan.to_vec()).await.expect("plan");
     journal.finish_undo(&run, &"b".into(), &"x".into(), &json!({ "restored": 1 })).await.expect("finish");
-    journal.plan_undo(&run, &plan).await.expect("the same plan");
-    assert_refused(journal.plan_undo(&run, &plan[..1]).await, ErrorKind::Conflict, &["undo"]);
+    journal.plan_undo(&run, plan.to_vec()).await.expect("the same plan");
+    assert_refused(journal.plan_undo(&run, plan[..1].to_vec()).await, ErrorKind::Conflict, &["undo"]);
     let mut expected = vec![plan[1].clone(), plan[0].clone(), plan[2].clone()];
     expected[1].done = Some(json!({ "restored": 1 }));
     assert_same(&journal.undo_actions(&run).await.expect("read"), &expected);
@@ -504,7 +520,7 @@ async fn what_is_unknown_is_missing(journal: &dyn Journal) {
     missing(journal.finish_part(&run, &step, &key, 0, &Json::Null).await);
     missing(journal.reset_parts(&run, &step, &key).await);
     missing(journal.set_note(&run, &step, None, "n", &Json::Null).await);
-    missing(journal.plan_undo(&run, &[]).await);
+    missing(journal.plan_undo(&run, Vec::new()).await);
     missing(journal.finish_undo(&run, &step, &key, &Json::Null).await);
     assert!(journal.run(&run).await.expect("read").is_none());
     assert!(journal.steps(&run).await.expect("read").is_empty());
@@ -526,7 +542,7 @@ async fn forgetting_takes_everything(journal: &dyn Journal) {
         journal.intend(run, &step, &[an_intent("a", "a", 0)]).await.expect("intend");
         journal.plan_parts(run, &step, &key, &[json!(1)]).await.expect("plan");
         journal.set_note(run, &step, Some(&key), "n", &json!(1)).await.expect("note");
-        journal.plan_undo(run, &[an_undo("step", "a", 0)]).await.expect("plan");
+        journal.plan_undo(run, vec![an_undo("step", "a", 0)]).await.expect("plan");
     }
     journal.forget(&run).await.expect("forget");
     assert!(journal.run(&run).await.expect("read").is_none());

@@ -85,6 +85,23 @@ impl MemoryJournal {
     fn read<T>(&self, run: &RunId, read: impl FnOnce(&Run) -> T) -> Option<T> {
         self.lock().runs.iter().find(|known| known.record.id == *run).map(read)
     }
+
+    /// The effects of a step that are asked for. What a journal gives back never holds contents.
+    fn effects_in(
+        &self,
+        run: &RunId,
+        step: &StepId,
+        asked: impl Fn(&EffectRecord) -> bool,
+    ) -> Vec<EffectRecord> {
+        let mut effects: Vec<EffectRecord> = self
+            .read(run, |known| {
+                let of_step = known.effects.iter().filter(|((of, _), record)| of == step && asked(record));
+                of_step.map(|(_, record)| record.clone()).collect()
+            })
+            .unwrap_or_default();
+        effects.iter_mut().for_each(|record| rule::drop_contents(&mut record.effect));
+        effects
+    }
 }
 
 impl State {
@@ -262,17 +279,25 @@ impl Journal for MemoryJournal {
         })
     }
 
-    async fn effects(&self, run: &RunId, step: &StepId) -> Result<Vec<EffectRecord>> {
-        let mut effects: Vec<EffectRecord> = self
-            .read(run, |known| {
-                let of_step = known.effects.iter().filter(|((of, _), _)| of == step);
-                of_step.map(|(_, record)| record.clone()).collect()
-            })
-            .unwrap_or_default();
-        effects.sort_by(|a, b| (a.sequence, &a.effect.key).cmp(&(b.sequence, &b.effect.key)));
-        // What a journal gives back never holds contents.
-        effects.iter_mut().for_each(|record| rule::drop_contents(&mut record.effect));
+    async fn effects_before(
+        &self,
+        run: &RunId,
+        step: &StepId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<EffectRecord>> {
+        let mut effects = self.effects_in(run, step, |record| before.is_none_or(|at| record.sequence < at));
+        effects.sort_by_key(|record| std::cmp::Reverse(record.sequence));
+        effects.truncate(limit as usize);
         Ok(effects)
+    }
+
+    async fn effects_of(&self, run: &RunId, step: &StepId, keys: &[EffectKey]) -> Result<Vec<EffectRecord>> {
+        Ok(self.effects_in(run, step, |record| keys.contains(&record.effect.key)))
+    }
+
+    async fn effect_count(&self, run: &RunId, step: &StepId) -> Result<u64> {
+        Ok(self.effects_in(run, step, |_| true).len() as u64)
     }
 
     async fn effect(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<Option<EffectRecord>> {
@@ -291,8 +316,7 @@ impl Journal for MemoryJournal {
         from: &EffectKey,
         limit: u32,
     ) -> Result<Vec<EffectRecord>> {
-        let mut effects = self.effects(run, step).await?;
-        effects.retain(|record| record.effect.key >= *from);
+        let mut effects = self.effects_in(run, step, |record| record.effect.key >= *from);
         effects.sort_by(|a, b| a.effect.key.cmp(&b.effect.key));
         effects.truncate(limit as usize);
         Ok(effects)
@@ -372,9 +396,9 @@ impl Journal for MemoryJournal {
         Ok(self.read(run, |known| known.notes.get(&name).cloned()).flatten())
     }
 
-    async fn plan_undo(&self, undo_run: &RunId, actions: &[UndoRecord]) -> Result<()> {
+    async fn plan_undo(&self, undo_run: &RunId, actions: Vec<UndoRecord>) -> Result<()> {
+        let actions = rule::ordered_plan(undo_run, actions)?;
         self.write_run(undo_run, |known| {
-            let actions = rule::ordered_plan(undo_run, actions)?;
             if known.undo.is_empty() {
                 known.undo = actions;
             } else if !rule::same_plan(&known.undo, &actions) {

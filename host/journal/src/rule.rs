@@ -90,14 +90,16 @@ pub(crate) fn same_plan(known: &[UndoRecord], asked: &[UndoRecord]) -> bool {
 }
 
 /// The actions of an undo plan in order, each key once per step.
-pub(crate) fn ordered_plan(run: &godwit_model::RunId, actions: &[UndoRecord]) -> Result<Vec<UndoRecord>> {
+pub(crate) fn ordered_plan(
+    run: &godwit_model::RunId,
+    mut actions: Vec<UndoRecord>,
+) -> Result<Vec<UndoRecord>> {
     let mut seen = std::collections::HashSet::new();
-    for record in actions {
+    for record in &actions {
         if !seen.insert((&record.step, &record.action.key)) {
             return Err(fault::twice_in_undo_plan(run, &record.step, &record.action.key));
         }
     }
-    let mut ordered = actions.to_vec();
-    ordered.sort_by_key(|record| record.sequence);
-    Ok(ordered)
+    actions.sort_by_key(|record| record.sequence);
+    Ok(actions)
 }

@@ -129,13 +129,38 @@ async fn an_interrupted_creation_is_a_fresh_journal() {
     journal.close().await;
 }
 
+/// Format 1 had no order of its own for effects.
+#[tokio::test]
+async fn an_older_journal_becomes_a_current_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let journal = SqliteJournal::open(dir.path()).await.expect("opens");
+    let (run, step) = (RunId::from("r"), StepId::from("s"));
+    journal.insert_run(&a_run("r")).await.expect("insert");
+    let batch: Vec<_> = (0..3).map(|n| an_intent(&format!("{}", 9 - n), "x", n)).collect();
+    journal.intend(&run, &step, &batch).await.expect("intend");
+    journal.close().await;
+    execute(dir.path(), "DROP INDEX effects_in_order; PRAGMA user_version = 1").await;
+    let journal = SqliteJournal::open(dir.path()).await.expect("opens");
+    let page = journal.effects_before(&run, &step, Some(2), 9).await.expect("read");
+    let found: Vec<&str> = page.iter().map(|record| record.effect.key.as_str()).collect();
+    assert_eq!(found, ["8", "9"]);
+    journal.close().await;
+    let mut connection = raw(dir.path()).await;
+    let index = "SELECT count(*) FROM sqlite_schema WHERE name = 'effects_in_order'";
+    let count: i64 = sqlx::query_scalar(index).fetch_one(&mut connection).await.expect("read");
+    let version: i64 =
+        sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut connection).await.expect("read");
+    assert_eq!((count, version), (1, 2));
+    connection.close().await.expect("closes");
+}
+
 #[tokio::test]
 async fn a_newer_journal_is_left_alone() {
     let dir = tempfile::tempdir().expect("a folder");
     SqliteJournal::open(dir.path()).await.expect("opens").close().await;
     execute(dir.path(), "PRAGMA user_version = 99").await;
     let before = fs::read(dir.path().join("journal.sqlite")).expect("read");
-    assert_names(&refusal(dir.path()).await, dir.path(), &["newer godwit", "format 99", "up to 1"]);
+    assert_names(&refusal(dir.path()).await, dir.path(), &["newer godwit", "format 99", "up to 2"]);
     assert_eq!(fs::read(dir.path().join("journal.sqlite")).expect("read"), before);
 }
 

@@ -206,7 +206,7 @@ async fn call(journal: &dyn Journal, run: &RunId, step: &StepId, call: &Call) ->
         }
         Call::PlanUndo(keys) => {
             let actions: Vec<_> = (0..).zip(keys).map(|(n, key)| undo(step, &key_of(*key), n)).collect();
-            journal.plan_undo(run, &actions).await?;
+            journal.plan_undo(run, actions).await?;
         }
         Call::FinishUndo(key) => journal.finish_undo(run, step, &key_of(*key), &json!("ok")).await?,
     }
@@ -237,7 +237,10 @@ async fn everything(journal: &dyn Journal, steps: &[StepId]) -> Json {
         for step in steps {
             all.push(json!(journal.memos(&id, step).await.expect("read")));
             all.push(json!(journal.note(&id, step, None, "n").await.expect("read")));
-            for mut effect in journal.effects(&id, step).await.expect("read") {
+            let mut effects = journal.effects(&id, step).await.expect("read");
+            // Here two effects may have one sequence, which has no order then.
+            effects.sort_by(|a, b| (a.sequence, &a.effect.key).cmp(&(b.sequence, &b.effect.key)));
+            for mut effect in effects {
                 effect.at.clear();
                 all.push(json!(effect));
             }

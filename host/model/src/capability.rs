@@ -134,7 +134,7 @@ pub struct Part {
     pub outcome: Option<Json>,
 }
 
-/// An effect as the journal has it, for `open_step` and for undo.
+/// An effect as the journal has it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Performed {
     pub effect: Effect,
@@ -143,6 +143,37 @@ pub struct Performed {
     pub done: Option<Done>,
     /// Order of submission within the step.
     pub sequence: u64,
+}
+
+/// The effects of one step that are a capability's own, as far as the journal knows them. There may be more than memory
+/// should hold.
+#[async_trait]
+pub trait History: Send + Sync {
+    /// The latest that were submitted before the one with the sequence `before` (`None`: the latest of all), the latest
+    /// first; as many as one reading gives. Empty at the end.
+    async fn before(&self, before: Option<u64>) -> Result<Vec<Performed>>;
+
+    /// All of them, in the order of submission: for what has effects by the thousand at most.
+    async fn all(&self) -> Result<Vec<Performed>> {
+        let mut all: Vec<Performed> = Vec::new();
+        loop {
+            let page = self.before(all.last().map(|last| last.sequence)).await?;
+            if page.is_empty() {
+                all.reverse();
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    }
+}
+
+/// What is in memory already, in the order of submission.
+#[async_trait]
+impl<T: AsRef<[Performed]> + Send + Sync> History for T {
+    async fn before(&self, before: Option<u64>) -> Result<Vec<Performed>> {
+        let earlier = |one: &&Performed| before.is_none_or(|before| one.sequence < before);
+        Ok(self.as_ref().iter().rev().filter(earlier).cloned().collect())
+    }
 }
 
 /// One thing undo will do.
@@ -178,7 +209,7 @@ pub trait Capability: Send + Sync {
     /// Called before the first effect or read of a step in a run, and again on resume, with what the journal knows.
     /// Settles what a crash left behind and returns the keys of done effects that must be done again
     /// (their snapshot was lost).
-    async fn open_step(&self, scope: &StepScope, known: &[Performed]) -> Result<Vec<EffectKey>>;
+    async fn open_step(&self, scope: &StepScope, known: &dyn History) -> Result<Vec<EffectKey>>;
 
     /// Called once the step's call has ended, well or not: releases snapshots and sessions.
     async fn close_step(&self, scope: &StepScope) -> Result<()>;
@@ -213,9 +244,9 @@ pub trait Capability: Send + Sync {
     /// Folds the evidence of a done transfer again, from what its sink holds now.
     async fn observe(&self, scope: &StepScope, performed: &Performed) -> Result<Evidence>;
 
-    /// Turns the performed effects of one step, given in the order of submission, into what undo has to do, in the
-    /// order in which it has to be done. Reads only.
-    async fn plan_undo(&self, scope: &StepScope, performed: &[Performed]) -> Result<Vec<UndoAction>>;
+    /// Turns the performed effects of one step into what undo has to do, in the order in which it has to be done. Reads
+    /// only.
+    async fn plan_undo(&self, scope: &StepScope, performed: &dyn History) -> Result<Vec<UndoAction>>;
 
     /// Performs one action of `plan_undo`, whose intent is durable. `discard` allows what has changed since.
     async fn undo(

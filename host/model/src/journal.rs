@@ -9,7 +9,7 @@ use crate::effect::{Done, Effect, Preparation};
 use crate::{Digest, EffectKey, Error, Json, Result, RunId, StepId};
 
 /// The version of what the journal stores; a newer one is refused by name.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -171,6 +171,9 @@ pub struct UndoRecord {
     pub done: Option<Json>,
 }
 
+/// Effects that are read from a journal at once where all of a step are looked at: some megabytes.
+pub const EFFECTS_AT_ONCE: u32 = 1000;
+
 /// A durable, append-mostly record of runs. Every write is durable when it returns, and may fail; then what it was
 /// written for must not happen.
 #[async_trait]
@@ -200,8 +203,33 @@ pub trait Journal: Send + Sync {
     /// Journals a batch in one commit. A key that is known already is replaced only when its status is not `Done`.
     async fn intend(&self, run: &RunId, step: &StepId, batch: &[Intent]) -> Result<()>;
     async fn settle(&self, run: &RunId, step: &StepId, key: &EffectKey, status: &EffectStatus) -> Result<()>;
-    /// In the order of submission.
-    async fn effects(&self, run: &RunId, step: &StepId) -> Result<Vec<EffectRecord>>;
+    /// At most `limit` effects that were submitted before the one with the sequence `before`, the latest first; `None`: the
+    /// latest of all. No two effects of a step have one sequence.
+    async fn effects_before(
+        &self,
+        run: &RunId,
+        step: &StepId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<EffectRecord>>;
+    /// Those of these keys that are known, in any order.
+    async fn effects_of(&self, run: &RunId, step: &StepId, keys: &[EffectKey]) -> Result<Vec<EffectRecord>>;
+    /// How many effects a step has.
+    async fn effect_count(&self, run: &RunId, step: &StepId) -> Result<u64>;
+    /// All effects in the order of submission; a step may have millions.
+    async fn effects(&self, run: &RunId, step: &StepId) -> Result<Vec<EffectRecord>> {
+        let mut all: Vec<EffectRecord> = Vec::new();
+        loop {
+            let before = all.last().map(|last| last.sequence);
+            let page = self.effects_before(run, step, before, EFFECTS_AT_ONCE).await?;
+            let last = page.len() < EFFECTS_AT_ONCE as usize;
+            all.extend(page);
+            if last {
+                all.reverse();
+                return Ok(all);
+            }
+        }
+    }
     async fn effect(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<Option<EffectRecord>>;
     /// At most `limit` effects whose keys are `from` or come after it, in the order of the keys' bytes.
     async fn effects_from(
@@ -242,7 +270,7 @@ pub trait Journal: Send + Sync {
     ) -> Result<Option<Json>>;
 
     /// Journals the whole plan of an undo, in one commit.
-    async fn plan_undo(&self, undo_run: &RunId, actions: &[UndoRecord]) -> Result<()>;
+    async fn plan_undo(&self, undo_run: &RunId, actions: Vec<UndoRecord>) -> Result<()>;
     async fn finish_undo(
         &self,
         undo_run: &RunId,

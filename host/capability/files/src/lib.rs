@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use godwit_model::capability::{
-    Capability, Connection, FileReads, FileStat, Ledger, Performed, StateDir, StepScope, UndoAction,
+    Capability, Connection, FileReads, FileStat, History, Ledger, Performed, StateDir, StepScope, UndoAction,
 };
 use godwit_model::effect::{Action, Done, Effect, Evidence, Preparation};
 use godwit_model::plugin::{ConnectionKind, Grant};
@@ -102,7 +102,7 @@ impl Capability for Files {
     }
 
     /// Nothing to settle: `perform` finds out by itself what a crash left behind.
-    async fn open_step(&self, _: &StepScope, _: &[Performed]) -> Result<Vec<EffectKey>> {
+    async fn open_step(&self, _: &StepScope, _: &dyn History) -> Result<Vec<EffectKey>> {
         Ok(Vec::new())
     }
 
@@ -141,8 +141,8 @@ impl Capability for Files {
         .await
     }
 
-    async fn plan_undo(&self, scope: &StepScope, performed: &[Performed]) -> Result<Vec<UndoAction>> {
-        let (scope, performed) = (scope.clone(), performed.to_vec());
+    async fn plan_undo(&self, scope: &StepScope, performed: &dyn History) -> Result<Vec<UndoAction>> {
+        let (scope, performed) = (scope.clone(), performed.all().await?);
         self.blocking(move |inner| undo::plan(inner, &scope, &performed)).await
     }
 

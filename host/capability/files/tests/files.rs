@@ -147,12 +147,14 @@ impl Lab {
     /// Undoes, each action twice as if it had been cut off.
     async fn undo(&self, performed: &[Performed], discard: bool) -> Result<()> {
         let scope = self.undo_scope();
-        for action in self.files.plan_undo(&scope, performed).await? {
+        for action in self.files.plan_undo(&scope, &performed).await? {
             let action: UndoAction = serde_json::from_str(&serde_json::to_string(&action).unwrap()).unwrap();
             let first = self.files.undo(&scope, &action, discard, false).await?;
             assert_eq!(self.files.undo(&scope, &action, discard, true).await?, first);
         }
-        assert!(self.files.plan_undo(&scope, performed).await?.iter().all(|action| action.changed.is_none()));
+        assert!(
+            self.files.plan_undo(&scope, &performed).await?.iter().all(|action| action.changed.is_none())
+        );
         Ok(())
     }
 

@@ -42,7 +42,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use godwit_model::capability::{Capability, Connection, Ledger, Performed, StepScope, UndoAction};
+use godwit_model::capability::{Capability, Connection, History, Ledger, Performed, StepScope, UndoAction};
 use godwit_model::effect::{
     Action, Class, CopyObject, CorsRule, CreateBucket, DeleteObject, Done, Effect, Estimate, Evidence,
     Preparation, PutObject, Replaces, SetCors,
@@ -382,7 +382,7 @@ impl Capability for Objects {
         Ok(self.store(&grant.connection)?.endpoint.identity.clone())
     }
 
-    async fn open_step(&self, _scope: &StepScope, _known: &[Performed]) -> Result<Vec<EffectKey>> {
+    async fn open_step(&self, _scope: &StepScope, _known: &dyn History) -> Result<Vec<EffectKey>> {
         // What a crash left behind is settled effect by effect: a PUT is repeated or recognised, an upload taken up.
         Ok(Vec::new())
     }
@@ -457,7 +457,7 @@ impl Capability for Objects {
         Ok(Evidence { items: 1, bytes: head.size, digest: format!("etag:{}", head.etag) })
     }
 
-    async fn plan_undo(&self, scope: &StepScope, performed: &[Performed]) -> Result<Vec<UndoAction>> {
+    async fn plan_undo(&self, scope: &StepScope, performed: &dyn History) -> Result<Vec<UndoAction>> {
         self.undo_actions(scope, performed).await
     }
 

@@ -64,15 +64,27 @@ pub(crate) enum Request {
     Refuse,
 }
 
-/// An object that the run left.
+/// An object that the run left. Four fields without names in JSON, since there may be millions of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(String, String, String, Option<String>)", into = "(String, String, String, Option<String>)")]
 pub(crate) struct Target {
     pub bucket: String,
     pub key: String,
     pub etag: String,
     /// Where the bucket keeps versions: this one goes, and the one before it is current again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+}
+
+impl From<(String, String, String, Option<String>)> for Target {
+    fn from((bucket, key, etag, version): (String, String, String, Option<String>)) -> Self {
+        Self { bucket, key, etag, version }
+    }
+}
+
+impl From<Target> for (String, String, String, Option<String>) {
+    fn from(target: Target) -> Self {
+        (target.bucket, target.key, target.etag, target.version)
+    }
 }
 
 /// A multipart upload that the run left open.

@@ -1,9 +1,11 @@
 //! What undo has to do: each effect's thing is looked at as it is now, and nothing is changed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::BuildHasher as _;
 
-use futures::StreamExt as _;
-use godwit_model::capability::{Performed, StepScope, UndoAction};
+use futures::{StreamExt as _, TryStreamExt as _};
+use godwit_model::capability::{History, Performed, StepScope, UndoAction};
 use godwit_model::effect::{Action, Replaces};
 use godwit_model::{EffectKey, Error, ErrorKind, Json, Result, SlotName};
 
@@ -30,40 +32,51 @@ impl Objects {
     pub(crate) async fn undo_actions(
         &self,
         scope: &StepScope,
-        performed: &[Performed],
+        performed: &dyn History,
     ) -> Result<Vec<UndoAction>> {
-        let looks: Vec<_> =
-            performed.iter().filter(|one| writes_object(one)).map(|one| self.verdict(scope, one)).collect();
-        let mut looking = futures::stream::iter(looks).buffer_unordered(AT_ONCE);
-        let mut verdicts: HashMap<&str, Verdict> = HashMap::new();
-        while let Some(verdict) = looking.next().await {
-            let (key, verdict) = verdict?;
-            verdicts.insert(key, verdict);
-        }
-        drop(looking);
         let mut actions = Vec::new();
         let mut group: Option<Group> = None;
-        for one in performed.iter().rev() {
-            let key = &one.effect.key;
-            if let Some(verdict) = verdicts.remove(key.as_str()) {
-                let slot = one.effect.action.sink().clone();
-                if group.as_ref().is_some_and(|group| group.slot != slot || group.seen >= GROUP) {
-                    actions.extend(group.take().and_then(Group::close));
+        let mut ours = Ours::default();
+        let mut before = None;
+        loop {
+            let page = performed.before(before).await?;
+            let Some(last) = page.last() else { break };
+            before = Some(last.sequence);
+            page.iter().for_each(|one| ours.note(one));
+            let mut verdicts = self.verdicts(scope, &page).await?;
+            for one in &page {
+                let key = &one.effect.key;
+                if let Some(verdict) = verdicts.remove(key.as_str()) {
+                    let slot = one.effect.action.sink().clone();
+                    if group.as_ref().is_some_and(|group| group.slot != slot || group.seen >= GROUP) {
+                        actions.extend(group.take().and_then(Group::close));
+                    }
+                    let open = group.get_or_insert_with(|| Group::new(slot.clone(), key));
+                    open.seen += 1;
+                    if verdict.changed.is_none() && verdict.irreversible.is_none() {
+                        open.add(key, verdict);
+                    } else {
+                        actions.push(alone(one, slot, verdict));
+                    }
+                    continue;
                 }
-                let open = group.get_or_insert_with(|| Group::new(slot.clone(), key));
-                open.seen += 1;
-                if verdict.changed.is_none() && verdict.irreversible.is_none() {
-                    open.add(key, verdict);
-                } else {
-                    actions.push(alone(one, slot, verdict));
-                }
-                continue;
+                actions.extend(group.take().and_then(Group::close));
+                actions.extend(self.undo_of_setting(scope, one, &ours).await?);
             }
-            actions.extend(group.take().and_then(Group::close));
-            actions.extend(self.undo_of_setting(scope, one, performed).await?);
         }
         actions.extend(group.take().and_then(Group::close));
         Ok(actions)
+    }
+
+    /// What undo has to do about the objects among these effects, by the effects' keys.
+    async fn verdicts<'a>(
+        &self,
+        scope: &StepScope,
+        page: &'a [Performed],
+    ) -> Result<HashMap<&'a str, Verdict>> {
+        let looks: Vec<_> =
+            page.iter().filter(|one| writes_object(one)).map(|one| self.verdict(scope, one)).collect();
+        futures::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await
     }
 
     /// Looks at the object that a copy or a put may have left.
@@ -149,7 +162,7 @@ impl Objects {
         &self,
         scope: &StepScope,
         one: &Performed,
-        all: &[Performed],
+        ours: &Ours,
     ) -> Result<Option<UndoAction>> {
         let key = &one.effect.key;
         let action =
@@ -224,9 +237,7 @@ impl Objects {
                 if !made || store.bucket(&created.bucket).await? != BucketState::Usable {
                     return Ok(None);
                 }
-                let ours: BTreeSet<&str> =
-                    all.iter().filter_map(|one| key_in(one, &created.bucket)).collect();
-                let changed = self.foreign_key(store, &created.bucket, &ours).await?.map(|foreign| {
+                let changed = self.foreign_key(store, &created.bucket, ours).await?.map(|foreign| {
                     format!(
                         "bucket {} holds {foreign}, which this run didn't put there; the bucket stays",
                         created.bucket
@@ -244,12 +255,7 @@ impl Objects {
     }
 
     /// The first key of a bucket that isn't among `ours`.
-    async fn foreign_key(
-        &self,
-        store: &Store,
-        bucket: &str,
-        ours: &BTreeSet<&str>,
-    ) -> Result<Option<String>> {
+    async fn foreign_key(&self, store: &Store, bucket: &str, ours: &Ours) -> Result<Option<String>> {
         let mut token: Option<String> = None;
         loop {
             let begin = token.as_deref().map_or(Begin::First, Begin::Token);
@@ -260,7 +266,7 @@ impl Objects {
                     true => [true, false].map(|plus| crate::reads::decode(&object.key, plus)),
                     false => [Some(object.key.clone()), None],
                 };
-                if !readings.iter().flatten().any(|key| ours.contains(key.as_str())) {
+                if !readings.iter().flatten().any(|key| ours.has(bucket, key)) {
                     return Ok(Some(readings.into_iter().flatten().next().unwrap_or(object.key)));
                 }
             }
@@ -422,15 +428,33 @@ fn writes_object(one: &Performed) -> bool {
     matches!(one.effect.action, Action::CopyObject(_) | Action::PutObject(_))
 }
 
-/// The key that an effect writes in this bucket.
-fn key_in<'a>(one: &'a Performed, bucket: &str) -> Option<&'a str> {
-    let sink = match &one.effect.action {
-        Action::CopyObject(action) => &action.sink,
-        Action::PutObject(action) => &action.sink,
-        Action::CopyVersions(action) => &action.sink,
-        _ => return None,
-    };
-    (sink.bucket == bucket).then_some(sink.key.as_str())
+/// Where the step has written, by hashes: a bucket that it made is made before anything is written there, and looked at
+/// after all of that. A key of somebody else's that has the hash of one of ten million has it with a probability of 10⁻¹²;
+/// then the bucket isn't empty when it is to be deleted, which is an error, too.
+#[derive(Default)]
+struct Ours {
+    hasher: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl Ours {
+    fn note(&mut self, one: &Performed) {
+        let sink = match &one.effect.action {
+            Action::CopyObject(action) => &action.sink,
+            Action::PutObject(action) => &action.sink,
+            Action::CopyVersions(action) => &action.sink,
+            _ => return,
+        };
+        self.hashes.insert(self.hash(&sink.bucket, &sink.key));
+    }
+
+    fn has(&self, bucket: &str, key: &str) -> bool {
+        self.hashes.contains(&self.hash(bucket, key))
+    }
+
+    fn hash(&self, bucket: &str, key: &str) -> u64 {
+        self.hasher.hash_one((bucket, key))
+    }
 }
 
 /// The rules noted by `prepare`.

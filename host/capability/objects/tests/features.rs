@@ -143,7 +143,7 @@ async fn undo_of_versions_in_doubt_takes_only_what_fits() {
     let preparation = rig.objects.prepare(&rig.scope, &effect).await.unwrap();
     let performed = Performed { effect, preparation, done: None, sequence: 0 };
     rig.target.put("into", "k", b"somebody else's".to_vec(), &[]).unwrap();
-    let actions = rig.objects.plan_undo(&rig.scope, std::slice::from_ref(&performed)).await.unwrap();
+    let actions = rig.objects.plan_undo(&rig.scope, &std::slice::from_ref(&performed)).await.unwrap();
     assert!(actions[0].changed.is_some(), "{actions:?}");
 }
 

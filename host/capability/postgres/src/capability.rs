@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use async_trait::async_trait;
 use godwit_model::capability::{
-    ArchiveReads, Capability, Connection, Cursor, FileStreams, Ledger, Performed, PostgresReads, StepScope,
-    UndoAction,
+    ArchiveReads, Capability, Connection, Cursor, FileStreams, History, Ledger, Performed, PostgresReads,
+    StepScope, UndoAction,
 };
 use godwit_model::effect::{
     Action, Block, CopyTable, Done, DumpTable, Effect, Evidence, LoadTable, Preparation, SealArchive, Table,
@@ -300,7 +300,7 @@ impl Capability for Postgres {
         Ok(())
     }
 
-    async fn open_step(&self, scope: &StepScope, known: &[Performed]) -> Result<Vec<EffectKey>> {
+    async fn open_step(&self, scope: &StepScope, known: &dyn History) -> Result<Vec<EffectKey>> {
         let step = self.step(scope);
         // What is far away is connected to while the guest reads elsewhere. Another database than the connection's own may be
         // one that is still to be made.
@@ -310,7 +310,11 @@ impl Capability for Postgres {
                 place.server.warm_up(place.database, place.application);
             }
         }
-        if scope.mode != Mode::Apply || known.is_empty() {
+        if scope.mode != Mode::Apply {
+            return Ok(Vec::new());
+        }
+        let known = known.all().await?;
+        if known.is_empty() {
             return Ok(Vec::new());
         }
         let mut seen = HashSet::new();
@@ -320,7 +324,7 @@ impl Capability for Postgres {
             }
         }
         let slot = |slot: &SlotName| self.slot(scope, slot);
-        let begun = resume::begin_again(scope, &step.leaders, known, &slot);
+        let begun = resume::begin_again(scope, &step.leaders, &known, &slot);
         waits::told(scope, &self.places(scope)?, begun).await
     }
 
@@ -401,9 +405,10 @@ impl Capability for Postgres {
         copy::observe(scope, &self.slot(scope, &sink.slot)?, sink, &fingerprint).await
     }
 
-    async fn plan_undo(&self, scope: &StepScope, performed: &[Performed]) -> Result<Vec<UndoAction>> {
+    async fn plan_undo(&self, scope: &StepScope, performed: &dyn History) -> Result<Vec<UndoAction>> {
+        let performed = performed.all().await?;
         let file = |slot: &SlotName, path: &str| self.file(scope, slot, path);
-        Planner::new(scope, &|slot| self.slot(scope, slot), &file, &self.process).plan(performed).await
+        Planner::new(scope, &|slot| self.slot(scope, slot), &file, &self.process).plan(&performed).await
     }
 
     async fn undo(

@@ -1,20 +1,24 @@
 //! What a queue knows of the effects that were asked for: which wait, which may begin, which have ended and how.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::BuildHasher as _;
 
 use godwit_model::effect::{Effect, Outcome, Preparation};
-use godwit_model::journal::EffectRecord;
 use godwit_model::{EffectKey, Error, Fault, Json, Result};
 
 use crate::transforms::Transfer;
 
 #[derive(Default)]
 pub(crate) struct State {
-    /// What the journal knew when the step began.
-    pub known: HashMap<EffectKey, EffectRecord>,
+    /// How many effects the journal knew when the step began, and how many of them were asked for since.
+    pub known: u64,
+    pub met: u64,
     /// Effects to be done again although the journal has them as done.
     pub redo: HashSet<EffectKey>,
+    /// Asked for, and not done.
     pub asked: HashMap<EffectKey, Entry>,
+    pub done: Keys,
     pub ready: VecDeque<EffectKey>,
     pub outcomes: VecDeque<Outcome>,
     /// Asked for and not ended.
@@ -45,23 +49,40 @@ pub(crate) enum Awaited {
     Unfinished(usize),
 }
 
+/// Keys that are only recognised: two hashes, 16 bytes, of each, since a step may have millions of effects. Two keys of ten
+/// million have the same ones with a probability of 10⁻²⁵.
+#[derive(Default)]
+pub(crate) struct Keys {
+    hashers: (RandomState, RandomState),
+    hashes: HashSet<(u64, u64)>,
+}
+
+impl Keys {
+    pub fn insert(&mut self, key: &EffectKey) {
+        self.hashes.insert(self.hash(key));
+    }
+
+    pub fn contains(&self, key: &EffectKey) -> bool {
+        self.hashes.contains(&self.hash(key))
+    }
+
+    fn hash(&self, key: &EffectKey) -> (u64, u64) {
+        (self.hashers.0.hash_one(key), self.hashers.1.hash_one(key))
+    }
+}
+
 pub(crate) struct Entry {
     pub effect: Option<Box<(Effect, Preparation, bool)>>,
     pub waits_for: HashSet<EffectKey>,
     pub followers: Vec<EffectKey>,
-    pub end: Option<End>,
+    /// It ended, and not well.
+    pub failed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Done,
     Failed,
-}
-
-impl Entry {
-    pub fn ended(end: End) -> Self {
-        Self { effect: None, waits_for: HashSet::new(), followers: Vec::new(), end: Some(end) }
-    }
 }
 
 impl State {
@@ -91,6 +112,16 @@ impl State {
         }
     }
 
+    /// Whether the guest has asked for all that the journal knew.
+    pub fn met_all(&self) -> bool {
+        self.met >= self.known
+    }
+
+    /// Whether the guest has asked for this effect.
+    pub fn is_asked(&self, key: &EffectKey) -> bool {
+        self.done.contains(key) || self.asked.contains_key(key)
+    }
+
     pub fn note(&mut self, key: EffectKey, transfer: Option<Transfer>) {
         let Some(transfer) = transfer else { return };
         if !transfer.is_named() {
@@ -115,12 +146,8 @@ impl State {
 
     pub fn enqueue(&mut self, effect: Effect, preparation: Preparation, resumed: bool) {
         let key = effect.key.clone();
-        let waits_for: HashSet<EffectKey> = effect
-            .after
-            .iter()
-            .filter(|before| self.asked.get(*before).is_none_or(|entry| entry.end != Some(End::Done)))
-            .cloned()
-            .collect();
+        let waits_for: HashSet<EffectKey> =
+            effect.after.iter().filter(|before| !self.done.contains(before)).cloned().collect();
         let followers = self.asked.remove(&key).map(|entry| entry.followers).unwrap_or_default();
         for before in &waits_for {
             // A predecessor later in the same batch gets a place to note its followers before it is enqueued.
@@ -130,7 +157,7 @@ impl State {
                     effect: None,
                     waits_for: HashSet::new(),
                     followers: Vec::new(),
-                    end: None,
+                    failed: false,
                 })
                 .followers
                 .push(key.clone());
@@ -139,7 +166,7 @@ impl State {
             self.ready.push_back(key.clone());
         }
         let effect = Some(Box::new((effect, preparation, resumed)));
-        self.asked.insert(key, Entry { effect, waits_for, followers, end: None });
+        self.asked.insert(key, Entry { effect, waits_for, followers, failed: false });
         self.unfinished += 1;
     }
 
@@ -153,13 +180,19 @@ impl State {
     }
 
     pub fn end(&mut self, key: &EffectKey, result: Result<Json>, end: End) {
-        let Some(entry) = self.asked.get_mut(key) else { return };
-        if entry.end.is_some() {
-            return;
+        let followers = match self.asked.get_mut(key) {
+            None => return,
+            Some(entry) if entry.failed => return,
+            Some(entry) => {
+                entry.effect = None;
+                entry.failed = end == End::Failed;
+                std::mem::take(&mut entry.followers)
+            }
+        };
+        if end == End::Done {
+            self.asked.remove(key);
+            self.done.insert(key);
         }
-        entry.end = Some(end);
-        entry.effect = None;
-        let followers = std::mem::take(&mut entry.followers);
         self.unfinished -= 1;
         self.outcomes.push_back(Outcome { key: key.clone(), result });
         for follower in followers {
@@ -175,19 +208,15 @@ impl State {
         if self.errors == 0 {
             return;
         }
-        let failed: HashSet<EffectKey> = self
-            .asked
-            .iter()
-            .filter(|(_, entry)| entry.end == Some(End::Failed))
-            .map(|(key, _)| key.clone())
-            .collect();
+        let failed: HashSet<EffectKey> =
+            self.asked.iter().filter(|(_, entry)| entry.failed).map(|(key, _)| key.clone()).collect();
         if failed.is_empty() {
             return;
         }
         let orphans: Vec<(EffectKey, EffectKey)> = self
             .asked
             .iter()
-            .filter(|(_, entry)| entry.end.is_none() && entry.effect.is_some())
+            .filter(|(_, entry)| entry.effect.is_some())
             .filter_map(|(key, entry)| {
                 entry
                     .waits_for
@@ -206,7 +235,7 @@ impl State {
         let waiting: Vec<EffectKey> = self
             .asked
             .iter()
-            .filter(|(_, entry)| entry.end.is_none() && entry.effect.is_some())
+            .filter(|(_, entry)| entry.effect.is_some())
             .map(|(key, _)| key.clone())
             .collect();
         for key in waiting {
@@ -240,7 +269,7 @@ pub(crate) fn check_predecessors(
     effect: &Effect,
 ) -> Result<()> {
     for before in &effect.after {
-        if !in_batch.contains(before) && !state.asked.contains_key(before) {
+        if !in_batch.contains(before) && !state.is_asked(before) {
             return Err(Error::invalid(format!(
                 "effect `{}` comes after `{before}`, which was not submitted",
                 effect.key

@@ -32,6 +32,7 @@ use self::read::Reader;
 use self::text::{sequence, to_json};
 use self::write::Write;
 use self::writer::Queue;
+use crate::rule;
 use crate::transition::EffectState;
 use godwit_model::clock;
 
@@ -278,8 +279,22 @@ impl Journal for SqliteJournal {
         self.write(Write::Settle(settlement)).await
     }
 
-    async fn effects(&self, run: &RunId, step: &StepId) -> Result<Vec<EffectRecord>> {
-        self.reader.effects(run, step).await
+    async fn effects_before(
+        &self,
+        run: &RunId,
+        step: &StepId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<EffectRecord>> {
+        self.reader.effects_before(run, step, before, limit).await
+    }
+
+    async fn effects_of(&self, run: &RunId, step: &StepId, keys: &[EffectKey]) -> Result<Vec<EffectRecord>> {
+        self.reader.effects_of(run, step, keys).await
+    }
+
+    async fn effect_count(&self, run: &RunId, step: &StepId) -> Result<u64> {
+        self.reader.effect_count(run, step).await
     }
 
     async fn effect(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<Option<EffectRecord>> {
@@ -345,8 +360,9 @@ impl Journal for SqliteJournal {
         self.reader.note(run, step, key, name).await
     }
 
-    async fn plan_undo(&self, undo_run: &RunId, actions: &[UndoRecord]) -> Result<()> {
-        self.write(Write::PlanUndo { run: undo_run.clone(), actions: actions.to_vec() }).await
+    async fn plan_undo(&self, undo_run: &RunId, actions: Vec<UndoRecord>) -> Result<()> {
+        let actions = rule::ordered_plan(undo_run, actions)?;
+        self.write(Write::PlanUndo { run: undo_run.clone(), actions }).await
     }
 
     async fn finish_undo(

@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{FromRow, Row as _};
 
 use super::fault::{Doing, from_sqlx};
-use super::text::{by_name, from_json, note_owner, stored};
+use super::text::{by_name, from_json, note_owner, sequence, stored, to_json};
 use crate::transition::EffectState;
 
 /// The reading side of a journal.
@@ -187,21 +187,56 @@ impl Reader {
         rows.into_iter().map(|(key, value)| Ok((key, from_json(&self.path, &value, "a memo")?))).collect()
     }
 
-    pub async fn effects(&self, run: &RunId, step: &StepId) -> Result<Vec<EffectRecord>> {
+    pub async fn effects_before(
+        &self,
+        run: &RunId,
+        step: &StepId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<EffectRecord>> {
         let rows: Vec<EffectRow> = sqlx::query_as(
             "SELECT request, sequence, effect, preparation, status, outcome, at FROM effects
-             WHERE run = ?1 AND step = ?2",
+             WHERE run = ?1 AND step = ?2 AND sequence < ?3 ORDER BY sequence DESC LIMIT ?4",
         )
         .bind(run.as_str())
         .bind(stored(step.as_str()).as_ref())
+        .bind(before.map_or(Ok(i64::MAX), sequence)?)
+        .bind(limit)
         .fetch_all(&self.pool)
         .await
         .map_err(self.fault())?;
-        let mut records: Vec<EffectRecord> =
-            rows.into_iter().map(|row| row.into_record(&self.path)).collect::<Result<_>>()?;
-        // Here rather than in SQL: SQLite would carry the whole rows through its sorter.
-        records.sort_by(|a, b| (a.sequence, &a.effect.key).cmp(&(b.sequence, &b.effect.key)));
-        Ok(records)
+        rows.into_iter().map(|row| row.into_record(&self.path)).collect()
+    }
+
+    pub async fn effects_of(
+        &self,
+        run: &RunId,
+        step: &StepId,
+        keys: &[EffectKey],
+    ) -> Result<Vec<EffectRecord>> {
+        let keys: Vec<_> = keys.iter().map(|key| stored(key.as_str())).collect();
+        let rows: Vec<EffectRow> = sqlx::query_as(
+            "SELECT request, sequence, effect, preparation, status, outcome, at
+             FROM json_each(?3) AS asked CROSS JOIN effects
+             ON effects.run = ?1 AND effects.step = ?2 AND effects.key = asked.value",
+        )
+        .bind(run.as_str())
+        .bind(stored(step.as_str()).as_ref())
+        .bind(to_json(&keys, "keys of effects")?)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(self.fault())?;
+        rows.into_iter().map(|row| row.into_record(&self.path)).collect()
+    }
+
+    pub async fn effect_count(&self, run: &RunId, step: &StepId) -> Result<u64> {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM effects WHERE run = ?1 AND step = ?2")
+            .bind(run.as_str())
+            .bind(stored(step.as_str()).as_ref())
+            .fetch_one(&self.pool)
+            .await
+            .map_err(self.fault())?;
+        Ok(u64::try_from(count).unwrap_or_default())
     }
 
     pub async fn effect(&self, run: &RunId, step: &StepId, key: &EffectKey) -> Result<Option<EffectRecord>> {

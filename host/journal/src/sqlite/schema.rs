@@ -13,7 +13,7 @@ use super::fault::{Doing, from_sqlx};
 const APPLICATION_ID: i64 = 0x6764_7774;
 
 /// Entry `n` takes a journal of format `n` to format `n + 1`. A released entry never changes.
-const MIGRATIONS: &[&str] = &[FORMAT_1];
+const MIGRATIONS: &[&str] = &[FORMAT_1, FORMAT_2];
 
 /// Identifiers and statuses have columns; what is only handed back whole is JSON of the model's types.
 /// Text under `key` and `step` in `effects` and `notes` is in the form of `super::text::stored`.
@@ -102,6 +102,9 @@ CREATE TABLE undo_actions (
     PRIMARY KEY (run, step, key)
 ) STRICT;
 ";
+
+/// Effects are read by pages in their order.
+const FORMAT_2: &str = "CREATE INDEX effects_in_order ON effects (run, step, sequence);";
 
 // A new format needs the migration that leads to it.
 const _: () = assert!(MIGRATIONS.len() == FORMAT_VERSION as usize);

@@ -366,19 +366,18 @@ impl Tables<'_> {
 
     async fn plan_undo(&mut self, run: &RunId, actions: &[UndoRecord]) -> Carried<()> {
         self.require_run(run.as_str()).await?;
-        let ordered = rule::ordered_plan(run, actions)?;
         let known: Vec<UndoRow> =
             sqlx::query_as(UNDO_ACTIONS).bind(run.as_str()).fetch_all(&mut *self.connection).await?;
         if !known.is_empty() {
             let known: Vec<UndoRecord> =
                 known.into_iter().map(|row| row.into_record(self.path)).collect::<Result<_>>()?;
-            return match rule::same_plan(&known, &ordered) {
+            return match rule::same_plan(&known, actions) {
                 true => Ok(()),
                 false => Err(fault::another_undo_plan(run).into()),
             };
         }
-        let mut rows = Vec::with_capacity(ordered.len());
-        for record in &ordered {
+        let mut rows = Vec::with_capacity(actions.len());
+        for record in actions {
             let done = record.done.as_ref().map(|done| to_json(done, "a result of an undo")).transpose()?;
             rows.push((
                 record,

@@ -279,7 +279,7 @@ impl Rig {
 
     /// Plans and performs the undo.
     pub async fn undo(&self, performed: &[Performed]) -> Vec<godwit_model::capability::UndoAction> {
-        let actions = self.objects.plan_undo(&self.scope, performed).await.unwrap();
+        let actions = self.objects.plan_undo(&self.scope, &performed).await.unwrap();
         for action in &actions {
             assert_eq!((&action.irreversible, &action.changed), (&None, &None), "{action:?}");
             self.objects.undo(&self.scope, action, false, false).await.unwrap();

@@ -122,7 +122,7 @@ async fn undo(archive: &Archive, pg: &Postgres, performed: &[Performed]) {
     // Each undo is a run of its own.
     let keys: Vec<&str> = performed.iter().map(|performed| performed.effect.key.as_str()).collect();
     scope.run = RunId::new(format!("undo-{}", Digest::of(keys.join(" ").as_bytes()).short()));
-    for action in pg.plan_undo(&scope, performed).await.unwrap() {
+    for action in pg.plan_undo(&scope, &performed).await.unwrap() {
         assert_eq!(action.changed, None, "{action:?}");
         pg.undo(&scope, &action, false, false).await.unwrap();
     }
@@ -207,7 +207,7 @@ async fn a_file_that_is_there_is_nobody_elses_to_write() {
     let dumped = archive.bench.run(&pg, &dump("other.dat", Compression::None)).await.unwrap();
     std::fs::write(archive.path("other.dat"), "changed").unwrap();
     let scope = archive.bench.undo();
-    let actions = pg.plan_undo(&scope, std::slice::from_ref(&dumped)).await.unwrap();
+    let actions = pg.plan_undo(&scope, &std::slice::from_ref(&dumped)).await.unwrap();
     assert!(actions[0].changed.as_ref().is_some_and(|why| why.contains("other.dat")), "{actions:?}");
     assert_eq!(pg.undo(&scope, &actions[0], false, false).await.unwrap_err().kind, ErrorKind::Conflict);
     pg.undo(&scope, &actions[0], true, false).await.unwrap();
@@ -226,7 +226,7 @@ async fn a_resumed_dump_knows_its_own_file_and_its_snapshot() {
     // The outcome was lost, nobody wrote to the source: the file is taken for what it is.
     let pg = archive.process();
     let intended = Performed { done: None, ..dumped.clone() };
-    assert_eq!(pg.open_step(&archive.bench.scope, std::slice::from_ref(&intended)).await.unwrap().len(), 0);
+    assert_eq!(pg.open_step(&archive.bench.scope, &std::slice::from_ref(&intended)).await.unwrap().len(), 0);
     let book = archive.bench.book(&effect.key);
     let again = pg.perform(&archive.bench.scope, &effect, &intended.preparation, &book, true).await.unwrap();
     // Other tests write to the same server, which may cost the snapshot; the rows are the same.
@@ -237,7 +237,7 @@ async fn a_resumed_dump_knows_its_own_file_and_its_snapshot() {
     // Somebody wrote: the file is of a snapshot that is lost, and is made anew.
     archive.pair.from("DELETE FROM people WHERE id = 1");
     let pg = archive.process();
-    let redo = pg.open_step(&archive.bench.scope, std::slice::from_ref(&dumped)).await.unwrap();
+    let redo = pg.open_step(&archive.bench.scope, &std::slice::from_ref(&dumped)).await.unwrap();
     assert_eq!(redo, std::slice::from_ref(&effect.key));
     let again = pg.perform(&archive.bench.scope, &effect, &dumped.preparation, &book, true).await.unwrap();
     assert_eq!(again.evidence.as_ref().unwrap().items, 4999);
@@ -267,7 +267,7 @@ async fn a_resumed_load_doesnt_load_twice() {
     drop(pg);
     let pg = archive.process();
     let intended = Performed { done: None, ..loaded.clone() };
-    pg.open_step(&archive.bench.scope, std::slice::from_ref(&intended)).await.unwrap();
+    pg.open_step(&archive.bench.scope, &std::slice::from_ref(&intended)).await.unwrap();
     let book = archive.bench.book(&effect.key);
     let again = pg.perform(&archive.bench.scope, &effect, &intended.preparation, &book, true).await.unwrap();
     assert_eq!(Some(&again), loaded.done.as_ref());
@@ -496,7 +496,7 @@ async fn large_objects_become_files_and_objects_again() {
         assert_ne!(pg.observe(&archive.bench.scope, &sealed).await.unwrap().digest, evidence(&sealed).digest);
         let mut scope = archive.bench.undo();
         scope.run = RunId::new("undo-altered".to_owned());
-        let planned = pg.plan_undo(&scope, std::slice::from_ref(&sealed)).await.unwrap();
+        let planned = pg.plan_undo(&scope, &std::slice::from_ref(&sealed)).await.unwrap();
         assert!(planned[0].changed.is_some(), "{planned:?}");
         pg.undo(&scope, &planned[0], true, false).await.unwrap();
         undo(&archive, &pg, &[dumped, loaded]).await;

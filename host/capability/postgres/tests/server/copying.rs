@@ -306,7 +306,7 @@ async fn a_table_that_one_transaction_fills_is_frozen() {
     // Who wrote them is known all the same.
     let mut scope = bench.undo();
     scope.run = "undo-frozen".into();
-    let actions = pg.plan_undo(&scope, std::slice::from_ref(&done)).await.unwrap();
+    let actions = pg.plan_undo(&scope, &std::slice::from_ref(&done)).await.unwrap();
     assert_eq!(actions[0].changed, None, "{actions:?}");
     pg.undo(&scope, &actions[0], false, false).await.unwrap();
     assert_eq!(pair.to("SELECT count(*) FROM wide"), "0");

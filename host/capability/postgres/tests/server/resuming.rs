@@ -110,7 +110,7 @@ async fn an_untouched_source_keeps_its_generation() {
     // Other tests write to the same server, so the snapshot may differ: then the table is begun again. Either way
     // the answer fits what was done with the rows.
     let pg = pair.process();
-    let redo = pg.open_step(&bench.scope, std::slice::from_ref(&a)).await.unwrap();
+    let redo = pg.open_step(&bench.scope, &std::slice::from_ref(&a)).await.unwrap();
     assert_eq!(pair.to("SELECT count(*) FROM a"), if redo.is_empty() { "1" } else { "0" });
 }
 
