@@ -405,6 +405,9 @@ pub struct EndpointInfo {
     pub cors: bool,
     /// Keys that differ in their Unicode form alone are one key.
     pub folds_unicode: bool,
+    /// Keys are paths: no empty part, none that is `.` or `..` or has more than 255 bytes, no key that is another one's
+    /// folder.
+    pub path_keys: bool,
 }
 
 /// Two objects to be compared.

@@ -7,6 +7,7 @@ use godwit_sdk::prelude::*;
 
 use crate::forms::{Forms, spelled};
 use crate::params::{Overwrite, Params};
+use crate::paths::{self, Paths};
 
 /// Keys on one page of verdicts that something has to be done about.
 const PAGE: usize = 1000;
@@ -107,17 +108,20 @@ pub struct Obstacles {
     pub conflicts: Named,
     /// In a storage class that can't be read before it is restored.
     pub archived: Named,
-    /// Larger, or with a longer key, than the target takes.
+    /// Larger, or with a longer or another key, than the target takes.
     pub unfit: Named,
     /// Of whose key the target takes another one's for, by its Unicode form.
     pub forms: Named,
+    /// Below a key that is an object itself, where that can't be.
+    pub folders: Named,
     /// Objects to delete, and how many may be.
     pub deletes: Option<(u64, u64)>,
 }
 
 impl Obstacles {
     pub fn is_empty(&self) -> bool {
-        [&self.conflicts, &self.archived, &self.unfit, &self.forms].iter().all(|named| named.count == 0)
+        let all = [&self.conflicts, &self.archived, &self.unfit, &self.forms, &self.folders];
+        all.iter().all(|named| named.count == 0)
     }
 
     /// All of them in one error.
@@ -153,6 +157,14 @@ impl Obstacles {
                  source differ so from another one: {}. Rename one of each at the source, or leave it out by `exclude`",
                 self.forms.count,
                 self.forms.list()
+            ));
+        }
+        if self.folders.count > 0 {
+            said.push(format!(
+                "the target keeps objects as files in folders, and {} keys need a folder where another key is a file: {}. \
+                 Leave one of each out by `exclude`, or rename it at the source",
+                self.folders.count,
+                self.folders.list()
             ));
         }
         if let Some((due, most)) = self.deletes.filter(|(due, most)| due > most) {
@@ -207,6 +219,7 @@ impl Task<'_> {
         let mut pages = Pages::new(memos(self.index));
         let mut counts = Counts::default();
         let mut forms = self.endpoint.folds_unicode.then(Forms::default);
+        let mut paths = self.endpoint.path_keys.then(Paths::default);
         let upto = pages.recall(host, |page: &Verdicts| {
             counts.add(page);
             if let Some(forms) = &mut forms {
@@ -218,7 +231,7 @@ impl Task<'_> {
         }
         let mut walk = Walk::open(host, self.mapping, self.filter, self.target_exists, upto.as_deref())?;
         loop {
-            let page = self.page(host, &mut walk, forms.as_mut(), obstacles)?;
+            let page = self.page(host, &mut walk, (forms.as_mut(), paths.as_mut()), obstacles)?;
             let last = page.last;
             if obstacles.is_empty() {
                 counts.add(&page);
@@ -239,7 +252,7 @@ impl Task<'_> {
         &self,
         host: &H,
         walk: &mut Walk<'_, H>,
-        mut forms: Option<&mut Forms>,
+        (mut forms, mut paths): (Option<&mut Forms>, Option<&mut Paths>),
         obstacles: &mut Obstacles,
     ) -> Result<Verdicts> {
         let mut page = Verdicts::default();
@@ -253,6 +266,12 @@ impl Task<'_> {
                 && forms.meets(&pair.rest, &mut page.forms)
             {
                 obstacles.forms.add(|| self.spelled(&pair.rest));
+            }
+            if let Some(paths) = &mut paths
+                && let Some(file) = paths.meets(&pair.rest, pair.source.is_some())
+            {
+                let key = self.mapping.target_key(&pair.rest);
+                obstacles.folders.add(|| format!("{key} (below {})", self.mapping.target_key(&file)));
             }
             self.judge(pair, &mut page, obstacles);
         }
@@ -307,6 +326,12 @@ impl Task<'_> {
             obstacles.unfit.add(|| {
                 format!("{}/{} ({bytes} bytes, key of {long} bytes)", self.mapping.source, source.key)
             });
+            return;
+        }
+        if self.endpoint.path_keys
+            && let Some(why) = paths::refusal(&key)
+        {
+            obstacles.unfit.add(|| format!("{}/{} ({why})", self.mapping.source, source.key));
             return;
         }
         let storage_class =

@@ -10,6 +10,7 @@
 mod compare;
 mod forms;
 mod params;
+mod paths;
 mod target;
 mod verify;
 mod versions;

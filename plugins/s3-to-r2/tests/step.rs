@@ -338,6 +338,7 @@ fn endpoint(vendor: &str) -> Endpoint {
         max_key: 1024,
         cors: vendor != "minio",
         folds_unicode: vendor == "r2",
+        path_keys: vendor == "minio",
     }
 }
 
@@ -360,6 +361,37 @@ fn keys_that_the_target_takes_for_one_are_named_before_anything_is_copied() {
     // One of each left out, or another target: they are keys like others.
     let params = json!({ "buckets": ["b"], "exclude": ["cafe\u{301}", "273 K"] });
     mock::apply::<S3ToR2>(&pair("r2"), &params).unwrap();
+    mock::apply::<S3ToR2>(&pair("garage"), &json!({ "buckets": ["b"] })).unwrap();
+}
+
+#[test]
+fn keys_that_are_no_paths_are_named_where_the_target_keeps_files() {
+    let pair = |vendor: &str| {
+        let mut host = MockHost::new()
+            .with_bucket(TARGET, "b")
+            .with_object(TARGET, "b", "theirs", object("x", None, 1))
+            .with_endpoint(TARGET, endpoint(vendor));
+        for key in ["a", "a-b", "a/x", "b//c", "d/../e", "theirs/x", "z/"] {
+            host = host.with_object(SOURCE, "b", key, object("x", None, 1));
+        }
+        host
+    };
+    let host = pair("minio");
+    let error = mock::plan::<S3ToR2>(&host, &json!({ "buckets": ["b"] })).unwrap_err().to_string();
+    for part in [
+        "can't take 2 objects",
+        "b/b//c (it holds `//`)",
+        "b/d/../e (a part of it is `.` or `..`)",
+        "2 keys need a folder",
+        "a/x (below a)",
+        "theirs/x (below theirs)",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(mock::apply::<S3ToR2>(&host, &json!({ "buckets": ["b"] })).is_err());
+    assert!(host.object(TARGET, "b", "z/").is_none(), "nothing was copied");
+    let params = json!({ "buckets": ["b"], "exclude": ["a/x", "b//c", "d/../e", "theirs/x"] });
+    mock::apply::<S3ToR2>(&pair("minio"), &params).unwrap();
     mock::apply::<S3ToR2>(&pair("garage"), &json!({ "buckets": ["b"] })).unwrap();
 }
 
@@ -395,6 +427,7 @@ fn what_the_target_or_the_source_cannot_do_is_said_before_anything_is_copied() {
         max_key: 6,
         cors: true,
         folds_unicode: false,
+        path_keys: false,
     };
     let host = MockHost::new()
         .with_bucket(TARGET, "b")

@@ -337,6 +337,7 @@ impl Host for GuestHost {
             max_key: found.max_key,
             cors: found.cors,
             folds_unicode: found.folds_unicode,
+            path_keys: found.path_keys,
         })
     }
 

@@ -310,6 +310,9 @@ pub struct Endpoint {
     pub cors: bool,
     /// Keys that differ in their Unicode form alone (NFC, NFD) are one key.
     pub folds_unicode: bool,
+    /// Keys are paths: no empty part, none that is `.` or `..` or has more than 255 bytes, no key that is another one's
+    /// folder.
+    pub path_keys: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

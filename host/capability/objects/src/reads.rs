@@ -33,6 +33,7 @@ impl ObjectReads for Objects {
             max_key: vendor.max_key,
             cors: !vendor.lacks_settings.contains(&"cors"),
             folds_unicode: vendor.folds_unicode,
+            path_keys: vendor.path_keys,
         })
     }
 

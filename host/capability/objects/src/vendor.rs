@@ -44,6 +44,9 @@ pub(crate) struct Vendor {
     pub max_key: u32,
     /// Keys that differ in their Unicode form alone (UAX 15) are one key.
     pub folds_unicode: bool,
+    /// Keys are paths of a file system: no empty part, none that is `.` or `..` or has more than 255 bytes, no key that is
+    /// another one's folder.
+    pub path_keys: bool,
     /// A new bucket wants its region as LocationConstraint, unless it is `us-east-1`.
     pub location_constraint: bool,
     /// Lists `a+b` where encoding was asked for and the key is `a b` (S3 API, ListObjectsV2 `encoding-type`);
@@ -81,6 +84,7 @@ const GENERIC: Vendor = Vendor {
     max_object: 5 * TIB,
     max_key: 1024,
     folds_unicode: false,
+    path_keys: false,
     location_constraint: false,
     plus_is_space: None,
     bucket_hint: GENERIC_BUCKET_HINT,
@@ -151,10 +155,12 @@ pub(crate) static VENDORS: &[Vendor] = &[
         // "Strictly consistent read-after-write and list-after-write".
         listing_lags: false,
         // `cmd/api-router.go`, `rejectedBucketAPIs`: 501 to PutBucketCors. The server has one list of origins for all
-        // buckets. (AIStor, its commercial heir, has rules of buckets: `generic` is the row for it.)
+        // buckets. (AIStor, its commercial heir, has rules of buckets, says "CORS configuration": `generic` is the row for it.)
         lacks_settings: &["cors"],
-        // "Thresholds and limits".
+        // "Thresholds and limits"; its "Conflicting objects" and "Path separators", and `cmd/object-api-utils.go`,
+        // `IsValidObjectPrefix`.
         max_object: 50 * TIB,
+        path_keys: true,
         plus_is_space: Some(true),
         ..GENERIC
     },

@@ -207,6 +207,7 @@ impl StepHost for MockHost {
             max_key: 1024,
             cors: true,
             folds_unicode: false,
+            path_keys: false,
         })
     }
 

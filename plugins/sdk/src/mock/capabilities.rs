@@ -539,6 +539,7 @@ impl Host for MockHost {
             max_key: 1024,
             cors: true,
             folds_unicode: false,
+            path_keys: false,
         }))
     }
 

@@ -172,6 +172,7 @@ pub(super) fn endpoint(info: capability::EndpointInfo) -> objects::Endpoint {
         max_key: info.max_key,
         cors: info.cors,
         folds_unicode: info.folds_unicode,
+        path_keys: info.path_keys,
     }
 }
 
