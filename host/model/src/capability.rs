@@ -374,7 +374,8 @@ pub trait ObjectReads: Send + Sync {
     async fn head(&self, grant: &Grant, at: &Bucketed) -> Result<Option<ObjectHead>>;
     async fn bucket_exists(&self, grant: &Grant, bucket: &str) -> Result<bool>;
     async fn cors(&self, grant: &Grant, bucket: &str) -> Result<Option<Json>>;
-    /// GETs an object by a presigned URL, without other credentials, and counts and digests what comes.
+    /// GETs an object by a presigned URL, without other credentials, and counts and digests what comes; of a body longer
+    /// than 1 MiB the beginning.
     async fn presigned_get(&self, grant: &Grant, at: &Bucketed) -> Result<PresignedGet>;
 }
 
@@ -502,7 +503,9 @@ pub struct ObjectHead {
 pub struct PresignedGet {
     /// HTTP status.
     pub status: u16,
+    /// Of the body: counted, or where it is longer than 1 MiB as it was announced.
     pub bytes: u64,
+    /// Of what was read.
     pub sha256: Digest,
 }
 

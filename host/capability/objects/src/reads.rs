@@ -128,16 +128,25 @@ impl ObjectReads for Objects {
             if matches!(reply.status, 429 | 500 | 502 | 503 | 504) {
                 return Err(crate::fault::of_answer(&store.endpoint, &doing, reply.status, None, None));
             }
+            let announced = reply.header("content-length").and_then(|len| len.parse::<u64>().ok());
             let (mut fold, mut bytes) = (Sha256::new(), 0);
-            while let Some(chunk) = reply.chunk(&store.endpoint, &doing).await? {
+            while let Some(mut chunk) = reply.chunk(&store.endpoint, &doing).await? {
+                chunk.truncate(usize::try_from(FETCHED - bytes).unwrap_or(usize::MAX));
                 fold.update(&chunk);
                 bytes += chunk.len() as u64;
+                if bytes == FETCHED {
+                    bytes = announced.unwrap_or(bytes);
+                    break;
+                }
             }
             Ok(PresignedGet { status: reply.status, bytes, sha256: Digest::new(hex(&fold.finalize())) })
         })
         .await
     }
 }
+
+/// Bytes that are read of an object to see that it can be fetched: whether the rest comes, too, others have to say.
+const FETCHED: u64 = 1 << 20;
 
 /// A bucket that is somebody else's, or hidden from these credentials.
 pub(crate) fn forbidden(store: &Store, bucket: &str) -> Error {

@@ -271,6 +271,13 @@ async fn reads_answer_what_is_there() {
     let got = rig.objects.presigned_get(grant, &at("datasets/19")).await.unwrap();
     assert_eq!((got.status, got.bytes, got.sha256), (200, 19, Digest::of(&[b'x'; 19])));
     assert_eq!(rig.objects.presigned_get(grant, &at("nothing")).await.unwrap().status, 404);
+    for len in [(1 << 20) - 1, 1 << 20, (3 << 20) + 5] {
+        let content = bytes(len);
+        rig.target.put("into", "long", content.clone(), &[]).unwrap();
+        let got = rig.objects.presigned_get(grant, &at("long")).await.unwrap();
+        let begun = Digest::of(&content[..len.min(1 << 20)]);
+        assert_eq!((got.status, got.bytes, got.sha256), (200, len as u64, begun), "{len}");
+    }
     assert!(rig.target.requests().iter().all(|request| !request.writes()));
     assert_eq!(rig.objects.identity(grant).unwrap(), format!("s3://127.0.0.1:{}/", rig.target.port()));
     assert_eq!(rig.objects.cleanup(&rig.scope.run, grant).await.unwrap(), None);
