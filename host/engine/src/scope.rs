@@ -201,3 +201,46 @@ impl godwit_model::capability::Overlay for NoOverlay {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use godwit_journal::MemoryJournal;
+    use godwit_journal::conformance::{a_run, an_intent};
+    use godwit_model::effect::{Action, CreateBucket};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_history_is_one_capabilitys_over_all_pages() {
+        let journal = MemoryJournal::new();
+        let (run, step) = (RunId::from("r"), StepId::from("s"));
+        journal.insert_run(&a_run("r")).await.unwrap();
+        // More than two pages of the files capability's, with none of the other's for more than a page between.
+        let other = [0, 1, 1500, 2299];
+        let intents: Vec<_> = (0..2300)
+            .map(|n| {
+                let mut intent = an_intent(&format!("{n}"), "x", n);
+                if other.contains(&n) {
+                    let bucket = CreateBucket { slot: "out".into(), bucket: "b".into() };
+                    intent.effect.action = Action::CreateBucket(bucket);
+                }
+                intent
+            })
+            .collect();
+        journal.intend(&run, &step, &intents).await.unwrap();
+        let journal: Arc<dyn Journal> = Arc::new(journal);
+        let of = |capability| JournalHistory {
+            journal: Arc::clone(&journal),
+            run: run.clone(),
+            step: step.clone(),
+            capability,
+        };
+        let sequences = async |history: JournalHistory| {
+            history.all().await.unwrap().iter().map(|one| one.sequence).collect::<Vec<_>>()
+        };
+        assert_eq!(sequences(of(CapabilityName::Objects)).await, other);
+        let files: Vec<u64> = (0..2300).filter(|n| !other.contains(n)).collect();
+        assert_eq!(sequences(of(CapabilityName::Files)).await, files);
+        assert!(of(CapabilityName::Postgres).before(None).await.unwrap().is_empty());
+    }
+}

@@ -4,7 +4,9 @@ mod common;
 
 use common::*;
 use godwit_model::ErrorKind;
-use godwit_model::capability::{Bucketed, Capability as _, ObjectReads as _, Performed, SettingState};
+use godwit_model::capability::{
+    Bucketed, Capability as _, History, ObjectReads as _, Performed, SettingState,
+};
 use godwit_model::effect::{
     Action, BucketSetting, Class, Content, CorsRule, CreateBucket, DeleteObject, Effect, PutObject, Replaces,
     SetCors,
@@ -82,6 +84,13 @@ async fn a_whole_step_is_taken_back() {
     assert_eq!(performed[1].done.as_ref().unwrap().result, json!({ "created": false }));
     assert_eq!(rig.target.cors("fresh").unwrap().len(), 1);
 
+    // However few effects one reading gives, the actions are the same: groups and buckets span pages.
+    let whole = rig.objects.plan_undo(&rig.scope, &performed).await.unwrap();
+    for at_once in [1, 7, 33] {
+        let paged = Paged { performed: performed.clone(), at_once };
+        assert_eq!(rig.objects.plan_undo(&rig.scope, &paged).await.unwrap(), whole, "{at_once}");
+    }
+
     let actions = rig.undo(&performed).await;
     assert_eq!(actions.len(), 3, "{actions:?}");
     assert!(actions[0].title.contains("delete 31 objects"), "{}", actions[0].title);
@@ -94,6 +103,46 @@ async fn a_whole_step_is_taken_back() {
         assert_eq!(result, json!({ "deleted": 0, "gone": 31, "given_up": 0 }));
     }
     assert!(rig.objects.plan_undo(&rig.scope, &performed).await.unwrap().is_empty());
+}
+
+/// Effects of which one reading gives a few.
+struct Paged {
+    performed: Vec<Performed>,
+    at_once: usize,
+}
+
+#[async_trait::async_trait]
+impl History for Paged {
+    async fn before(&self, before: Option<u64>) -> godwit_model::Result<Vec<Performed>> {
+        let mut page = self.performed.before(before).await?;
+        page.truncate(self.at_once);
+        Ok(page)
+    }
+}
+
+#[tokio::test]
+async fn what_others_put_into_a_bucket_is_found_whatever_the_pages() {
+    let rig = Rig::new().await;
+    let mut effects = vec![create("fresh")];
+    for key in ["a", "b", "c", "d", "e"] {
+        rig.source.put("from", key, key.as_bytes().to_vec(), &[]).unwrap();
+        let mut copy = rig.copy(key);
+        let Action::CopyObject(action) = &mut copy.action else { unreachable!() };
+        action.sink.bucket = "fresh".into();
+        effects.push(copy);
+    }
+    let performed = rig.all(effects).await;
+    let said = async |at_once| {
+        let paged = Paged { performed: performed.clone(), at_once };
+        let actions = rig.objects.plan_undo(&rig.scope, &paged).await.unwrap();
+        actions.into_iter().filter_map(|action| action.changed).collect::<Vec<_>>()
+    };
+    assert_eq!(said(2).await, [] as [String; 0]);
+    rig.target.put("fresh", "theirs", b"x".to_vec(), &[]).unwrap();
+    for at_once in [1, 2, 6] {
+        let said = said(at_once).await;
+        assert!(said.len() == 1 && said[0].contains("holds theirs"), "{at_once}: {said:?}");
+    }
 }
 
 #[tokio::test]
