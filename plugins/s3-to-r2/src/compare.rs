@@ -124,6 +124,25 @@ impl Obstacles {
         all.iter().all(|named| named.count == 0)
     }
 
+    /// Whether the target takes an object of this size under this key; notes one that it doesn't take.
+    pub fn admits(&mut self, endpoint: &Endpoint, mapping: &Mapping, source: &ObjectInfo, key: &str) -> bool {
+        let (bytes, long) = (source.size, key.len());
+        let why = if bytes > endpoint.max_object || long > endpoint.max_key as usize {
+            format!("{bytes} bytes, key of {long} bytes")
+        } else if let Some(why) = paths::refusal(key).filter(|_| endpoint.path_keys) {
+            why.to_owned()
+        } else {
+            return true;
+        };
+        self.unfit.add(|| format!("{}/{} ({why})", mapping.source, source.key));
+        false
+    }
+
+    /// Notes a key that needs a folder where `file` is an object; both without the prefix.
+    pub fn below(&mut self, mapping: &Mapping, rest: &str, file: &str) {
+        self.folders.add(|| format!("{} (below {})", mapping.target_key(rest), mapping.target_key(file)));
+    }
+
     /// All of them in one error.
     pub fn refuse(&self) -> Result<()> {
         let mut said = Vec::new();
@@ -270,8 +289,7 @@ impl Task<'_> {
             if let Some(paths) = &mut paths
                 && let Some(file) = paths.meets(&pair.rest, pair.source.is_some())
             {
-                let key = self.mapping.target_key(&pair.rest);
-                obstacles.folders.add(|| format!("{key} (below {})", self.mapping.target_key(&file)));
+                obstacles.below(self.mapping, &pair.rest, &file);
             }
             self.judge(pair, &mut page, obstacles);
         }
@@ -321,17 +339,7 @@ impl Task<'_> {
             return;
         }
         let key = self.mapping.target_key(&rest);
-        if source.size > self.endpoint.max_object || key.len() > self.endpoint.max_key as usize {
-            let (bytes, long) = (source.size, key.len());
-            obstacles.unfit.add(|| {
-                format!("{}/{} ({bytes} bytes, key of {long} bytes)", self.mapping.source, source.key)
-            });
-            return;
-        }
-        if self.endpoint.path_keys
-            && let Some(why) = paths::refusal(&key)
-        {
-            obstacles.unfit.add(|| format!("{}/{} ({why})", self.mapping.source, source.key));
+        if !obstacles.admits(self.endpoint, self.mapping, &source, &key) {
             return;
         }
         let storage_class =

@@ -5,6 +5,7 @@ use godwit_sdk::prelude::*;
 
 use crate::compare::{Alike, Obstacles, compare};
 use crate::params::Params;
+use crate::paths::Paths;
 
 /// Objects on one page of verdicts.
 const PAGE: usize = 500;
@@ -121,6 +122,7 @@ pub fn look<H: Host>(
 ) -> Result<ComparedVersions> {
     let mut pages = Pages::new(memos(index));
     let mut counts = VersionCounts::default();
+    let mut paths = endpoint.path_keys.then(Paths::default);
     let upto = pages.recall(host, |page| counts.add(page))?;
     if pages.is_complete() {
         return Ok(ComparedVersions { pages, counts });
@@ -136,6 +138,10 @@ pub fn look<H: Host>(
             let newest = &versions[versions.len() - 1].info;
             end.clone_from(&newest.key);
             if filter.admits(newest) {
+                let rest = rest_of(mapping, &versions);
+                if let Some(file) = paths.as_mut().and_then(|paths| paths.meets(&rest, true)) {
+                    obstacles.below(mapping, &rest, &file);
+                }
                 group.push(versions);
             }
         }
@@ -161,10 +167,8 @@ fn judge<H: Host>(
     mut page: VersionPage,
     obstacles: &mut Obstacles,
 ) -> Result<VersionPage> {
-    let rest_of = |versions: &[ObjectVersion]| {
-        versions[0].info.key.get(mapping.prefix.len()..).unwrap_or_default().to_owned()
-    };
-    let keys: Vec<String> = group.iter().map(|versions| mapping.target_key(&rest_of(versions))).collect();
+    let keys: Vec<String> =
+        group.iter().map(|versions| mapping.target_key(&rest_of(mapping, versions))).collect();
     let asked: Vec<&str> = keys.iter().map(String::as_str).collect();
     // A bucket that is yet to be made has nothing.
     let exists =
@@ -190,6 +194,9 @@ fn judge<H: Host>(
             name(&mut obstacles.archived, mapping, version);
             continue;
         }
+        if !versions.iter().all(|version| obstacles.admits(endpoint, mapping, &version.info, key)) {
+            continue;
+        }
         let copy = |version: &ObjectVersion| VersionCopy {
             version: version.version.clone(),
             size: version.info.size,
@@ -197,10 +204,15 @@ fn judge<H: Host>(
             deleted: version.deleted,
             storage_class: params.class_of(version.info.storage_class.as_deref(), endpoint.storage_classes),
         };
-        let rest = rest_of(&versions);
+        let rest = rest_of(mapping, &versions);
         page.copy.push(VersionEntry { rest, versions: versions.iter().map(copy).collect() });
     }
     Ok(page)
+}
+
+/// The key of these versions without the prefix.
+fn rest_of(mapping: &Mapping, versions: &[ObjectVersion]) -> String {
+    versions[0].info.key.get(mapping.prefix.len()..).unwrap_or_default().to_owned()
 }
 
 fn name(named: &mut Named, mapping: &Mapping, version: &ObjectVersion) {

@@ -390,6 +390,13 @@ fn keys_that_are_no_paths_are_named_where_the_target_keeps_files() {
     }
     assert!(mock::apply::<S3ToR2>(&host, &json!({ "buckets": ["b"] })).is_err());
     assert!(host.object(TARGET, "b", "z/").is_none(), "nothing was copied");
+    let all = json!({ "buckets": ["b"], "versions": "all" });
+    let versions = ["a", "a/x", "b//c"].map(|key| version(key, "1", 1, true, false)).to_vec();
+    let error =
+        mock::plan::<S3ToR2>(&host.with_versions(SOURCE, "b", versions), &all).unwrap_err().to_string();
+    for part in ["can't take 1 objects", "b/b//c (it holds `//`)", "a/x (below a)"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
     let params = json!({ "buckets": ["b"], "exclude": ["a/x", "b//c", "d/../e", "theirs/x"] });
     mock::apply::<S3ToR2>(&pair("minio"), &params).unwrap();
     mock::apply::<S3ToR2>(&pair("garage"), &json!({ "buckets": ["b"] })).unwrap();
@@ -473,9 +480,8 @@ fn settings_and_rules_are_carried_over_or_set() {
     assert_eq!(host.performed(), 0);
 }
 
-#[test]
-fn versions_arrive_oldest_first_and_are_one_effect_an_object() {
-    let version = |key: &str, version: &str, size: u64, latest: bool, deleted: bool| ObjectVersion {
+fn version(key: &str, version: &str, size: u64, latest: bool, deleted: bool) -> ObjectVersion {
+    ObjectVersion {
         info: ObjectInfo {
             key: key.to_owned(),
             size,
@@ -486,7 +492,11 @@ fn versions_arrive_oldest_first_and_are_one_effect_an_object() {
         version: version.to_owned(),
         latest,
         deleted,
-    };
+    }
+}
+
+#[test]
+fn versions_arrive_oldest_first_and_are_one_effect_an_object() {
     let host = MockHost::new().with_bucket(TARGET, "b").with_object(SOURCE, "b", "a", MockObject::new("a"));
     let host = host.with_versions(
         SOURCE,
